@@ -1,0 +1,115 @@
+"""What may be done to a row: how it becomes numbers, how far an attacker may move it, and how the move is told.
+
+Nobody outside a Domain indexes rows or asks for their length. `encode` gives the numbers that attacks work on, (n, ...);
+`decode` gives back what the model takes. `box` is the threat's ball intersected with the domain, in encoded numbers.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from veriward.core.data import take
+from veriward.core.errors import DataError
+from veriward.core.threat import Threat
+
+
+class Domain(Protocol):
+    """One per kind of input."""
+
+    def encode(self, x: Any, rows: Any = None) -> Tensor:
+        """Return the rows as numbers, (n, ...), on the CPU."""
+
+    def decode(self, z: Tensor) -> Any:
+        """Return encoded rows as what a Model takes."""
+
+    def box(self, clean: Tensor, threat: Threat) -> tuple[Tensor, Tensor]:
+        """Return (low, high) of everything the attacker may reach from each clean row, like `clean`."""
+
+    def project(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
+        """Return the closest allowed row to each z."""
+
+    def allowed(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
+        """Return whether each z lies in the ball and the domain, judged apart from `project`, (n,)."""
+
+    def distance(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
+        """Return how much of the budget each z spends, (n,): 1 is all of it."""
+
+    def describe(self, z: Tensor, clean: Tensor) -> str:
+        """Return the change of one row in the user's words."""
+
+
+def inward(low: Tensor, high: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Round float64 ends to `dtype` so that nothing between them lies outside.
+
+    >>> low, high = inward(torch.tensor([0.1], dtype=torch.float64), torch.tensor([0.3], dtype=torch.float64), torch.float32)
+    >>> bool(low.double() >= 0.1), bool(high.double() <= 0.3)
+    (True, True)
+    """
+    top, bottom = torch.tensor(math.inf, dtype=dtype), torch.tensor(-math.inf, dtype=dtype)
+    small, large = low.to(dtype), high.to(dtype)
+    small = torch.where(small.double() < low, torch.nextafter(small, top), small)
+    large = torch.where(large.double() > high, torch.nextafter(large, bottom), large)
+    return small, torch.maximum(small, large)
+
+
+@dataclass(frozen=True)
+class ArrayDomain:
+    """Images, series and plain matrices: every number may move by eps inside the bounds, in raw input units."""
+
+    low: float
+    high: float
+    dtype: torch.dtype = torch.float32
+
+    def encode(self, x: Any, rows: Any = None) -> Tensor:
+        """Return float numbers of the rows; DataError names a row that is not finite or violates the bounds."""
+        chosen = x if rows is None else take(x, rows)
+        return torch.as_tensor(np.ascontiguousarray(chosen)).to(self.dtype)
+
+    def check(self, x: Any, where: str) -> None:
+        """Raise DataError for a row that is not finite or that the bounds do not hold for."""
+        flat = np.asarray(x).reshape(len(x), -1)
+        finite = np.isfinite(flat).all(axis=1)
+        if not finite.all():
+            raise DataError(f"{where}: row {int((~finite).argmax())} holds NaN or inf; clean the data or drop the row")
+        outside = (flat.min(axis=1) < self.low) | (flat.max(axis=1) > self.high)
+        if outside.any():
+            row = int(outside.argmax())
+            raise DataError(
+                f"{where}: row {row} lies in [{flat[row].min():g}, {flat[row].max():g}], outside input.bounds "
+                f"[{self.low:g}, {self.high:g}]; bounds are in raw input units, correct them or the data"
+            )
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return z itself: models of arrays take arrays."""
+        return z
+
+    def box(self, clean: Tensor, threat: Threat) -> tuple[Tensor, Tensor]:
+        """Return the L-infinity ball of radius eps inside the bounds."""
+        eps, centre = float(threat.knobs["eps"]), clean.double()
+        return inward((centre - eps).clamp(min=self.low), (centre + eps).clamp(max=self.high), clean.dtype)
+
+    def project(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
+        """Clamp into the box."""
+        low, high = self.box(clean, threat)
+        return z.clamp(min=low, max=high)
+
+    def allowed(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
+        """Return whether z is within eps and within the bounds, in float64."""
+        exact = z.double().flatten(1)
+        near = (exact - clean.double().flatten(1)).abs().amax(1) <= float(threat.knobs["eps"]) * (1 + 1e-12)
+        return near & (exact.amin(1) >= self.low) & (exact.amax(1) <= self.high)
+
+    def distance(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
+        """Return the L-infinity distance over eps."""
+        eps = float(threat.knobs["eps"])
+        moved = (z.double() - clean.double()).flatten(1).abs().amax(1)
+        return moved / eps if eps else moved
+
+    def describe(self, z: Tensor, clean: Tensor) -> str:
+        """Return e.g. "every value by at most 0.031 (52 of 64 changed)"."""
+        change = (z.double() - clean.double()).abs()
+        return f"≤ {change.max().item():.3g}, {int((change > 0).sum())}/{change.numel()}"

@@ -1,0 +1,173 @@
+"""One file of evidence, read: findings, verdicts and where they come from. Imports no torch and no scipy.
+
+What the rows mean: `plan` (subject, policy, threats, hashed before the run), `start` (a check began), `item` (a finished
+piece of work), `control`, `evidence`, `error`, `judgement`, `finish` (with the count of the rows), `seal`.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from veriward.core.errors import DossierError
+from veriward.core.evidence import Evidence
+from veriward.core.finding import Finding, Judged, Verdict, worst
+from veriward.core.journal import Journal, Row
+
+
+class Dossier:
+    """Read-only view of a `.ward` file, under its latest plan. `dossier["evasion/linf"]` is a Finding."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._journal = Journal(self.path)
+        plans = list(self._journal.rows("plan"))
+        if not plans:
+            self._journal.close()
+            raise DossierError(f"{self.path}: holds no plan yet; run veriward assess")
+        self._plan_row: Row = plans[-1]
+        self.plan: dict[str, Any] = self._journal.read(plans[-1])
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Dossier":
+        """Open a dossier; runs no code of anybody's. Raises DossierError if it is corrupt or none."""
+        return cls(path)
+
+    def __enter__(self) -> "Dossier":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._journal.close()
+
+    @property
+    def subject(self) -> dict[str, Any]:
+        """What was assessed: name, task, kinds, rows, fingerprints, assumptions."""
+        return dict(self.plan["subject"])
+
+    @property
+    def policy(self) -> dict[str, Any]:
+        """The policy of the latest plan, with its hash."""
+        return dict(self.plan["policy"])
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Versions of what the latest plan ran on."""
+        return dict(self.plan["environment"])
+
+    @property
+    def not_run(self) -> list[dict[str, str]]:
+        """Checks that were not run, each with its reason."""
+        return list(self.plan["not_run"])
+
+    @property
+    def finished(self) -> bool:
+        """Whether the latest plan was run to its end."""
+        ends = list(self._journal.rows("finish"))
+        return bool(ends) and ends[-1].seq > self._plan_row.seq
+
+    @property
+    def seal(self) -> dict[str, Any] | None:
+        """The latest seal, unverified: `veriward verify` checks it."""
+        seals = list(self._journal.rows("seal"))
+        return seals[-1].body if seals else None
+
+    @property
+    def head(self) -> str:
+        """The link of the last row: it names everything in the file."""
+        last = self._journal.last()
+        return last.link if last else ""
+
+    @cached_property
+    def findings(self) -> dict[str, Finding]:
+        """All findings of the latest plan by id, in its order; a check without evidence is an `error`."""
+        limits = self._limits()
+        return {item["id"]: self._finding(item, limits.get(item["id"])) for item in self.plan["checks"]}
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of all findings."""
+        return worst([finding.verdict for finding in self.findings.values()])
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self.findings.values())
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.findings
+
+    def __getitem__(self, name: str) -> Finding:
+        """Return a finding by its id, or by its check where there is only one; KeyError lists what is there."""
+        if name in self.findings:
+            return self.findings[name]
+        under = [key for key, finding in self.findings.items() if finding.check == name]
+        if len(under) == 1:
+            return self.findings[under[0]]
+        skipped = {item["check"]: item["reason"] for item in self.not_run}
+        if name in skipped:
+            raise KeyError(f"{name} was not run: {skipped[name]}")
+        raise KeyError(f"{name!r}: {len(under)} findings; there are: {under or list(self.findings)}")
+
+    def evidence(self) -> dict[str, Evidence]:
+        """Return the evidence of the latest plan by finding id; checks that raised are absent."""
+        return {name: f.evidence for name, f in self.findings.items() if f.evidence is not None}
+
+    def _limits(self) -> Mapping[str, tuple[Judged, ...]]:
+        """Return the stored judgement of the latest plan; nothing if the run did not get that far."""
+        rows = [row for row in self._journal.rows("judgement") if row.body["plan"] == self._plan_row.key]
+        if not rows:
+            return {}
+        stored = rows[-1].body["findings"]
+        return {name: tuple(Judged.from_dict(limit) for limit in limits) for name, limits in stored.items()}
+
+    def _finding(self, item: Mapping[str, Any], limits: tuple[Judged, ...] | None) -> Finding:
+        row = self._journal.find("evidence", item["key"])
+        evidence = Evidence.from_dict(self._journal.read(row)) if row else None
+        error = None if evidence else self._error(item["key"])
+        verdict: Verdict = "error" if evidence is None else "inconclusive" if limits is None else _of(limits)
+        return Finding(
+            id=item["id"],
+            check=item["check"],
+            question=item["question"],
+            verdict=verdict,
+            evidence=evidence,
+            limits=limits or (),
+            severity=_severity(limits or ()),
+            preregistered=self._preregistered(item["key"]),
+            seed=self.plan["seed"],
+            settings=item["settings"],
+            error=error,
+        )
+
+    def _error(self, key: str) -> str:
+        rows = [row for row in self._journal.rows("error") if row.body["evidence"] == key]
+        return str(rows[-1].body["message"]) if rows else "not finished: the run was interrupted; run it again to resume"
+
+    def traceback(self, name: str) -> str:
+        """Return the traceback of a finding whose check raised, or an empty text."""
+        key = next(item["key"] for item in self.plan["checks"] if item["id"] == name)
+        rows = [row for row in self._journal.rows("error") if row.body["evidence"] == key]
+        return bytes(self._journal.read(rows[-1])["traceback"]).decode() if rows else ""
+
+    def _preregistered(self, key: str) -> bool:
+        """Return whether the policy was in the file before the first row of this evidence."""
+        started = self._journal.find("start", key)
+        return started is not None and self._policy_since < started.seq
+
+    @cached_property
+    def _policy_since(self) -> int:
+        wanted = self.policy["hash"]
+        return min(row.seq for row in self._journal.rows("plan") if row.body["policy"]["hash"] == wanted)
+
+
+def _of(limits: tuple[Judged, ...]) -> Verdict:
+    return worst([limit.verdict for limit in limits])
+
+
+def _severity(limits: tuple[Judged, ...]) -> str:
+    order = ("critical", "high", "medium", "low")
+    broken = [limit.severity for limit in limits if limit.verdict == "fail"] or [limit.severity for limit in limits]
+    return min(broken, key=order.index, default="medium")

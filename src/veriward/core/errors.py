@@ -1,0 +1,41 @@
+"""The error tree. A message says where, what came, what was wanted, and what to do; it never prints private rows."""
+
+
+class VeriwardError(Exception):
+    """Everything veriward raises on purpose; the command line turns it into one line and exit code 2."""
+
+
+class SettingsError(VeriwardError):
+    """A subject, a policy or an option that cannot be used as it stands."""
+
+
+class DataError(SettingsError):
+    """Data that is missing, unreadable or contradicts what the subject says about it."""
+
+
+class CapabilityError(VeriwardError):
+    """A model was asked for something that it, or the access the subject grants, does not offer."""
+
+
+class ModelError(VeriwardError):
+    """A model raised, or answered with the wrong shape or with values that are not numbers."""
+
+
+class ArtefactError(VeriwardError):
+    """A file that is unreadable, of an unknown kind, or not safe to load."""
+
+
+class DossierError(VeriwardError):
+    """A dossier that is corrupt, foreign, in use by another process, or not writable."""
+
+
+class BudgetExceeded(VeriwardError):  # noqa: N818 -- the field says "budget exceeded"
+    """More was asked than the threat or the user allows."""
+
+
+class DependencyMissing(VeriwardError):  # noqa: N818 -- names what is missing, not what went wrong
+    """An optional package is needed: the message holds the pip command."""
+
+
+class PrivacyError(VeriwardError):
+    """A step that would break a privacy guarantee, refused before it happens."""

@@ -1,0 +1,51 @@
+"""One line per mistake in a TOML file: where, what came, what was wanted."""
+
+import difflib
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+
+def explain(where: str, error: ValidationError, model: type[BaseModel]) -> str:
+    """Return a message that names each key, the value that came and the choices."""
+    lines = [_line(dict(item), model) for item in error.errors(include_url=False)]
+    return f"{where}: " + "; ".join(dict.fromkeys(lines))
+
+
+def _line(item: dict[str, Any], model: type[BaseModel]) -> str:
+    path = [part for part in item["loc"] if not _is_union_tag(part)]
+    key = ".".join(str(part) for part in path)
+    if item["type"] == "extra_forbidden":
+        known = _known_keys(model, path[:-1])
+        close = difflib.get_close_matches(str(path[-1]), known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        return f"unknown key {key!r}; {hint}known here: {', '.join(known)}"
+    if item["type"] == "missing":
+        return f"{key} is missing"
+    message = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    came = item.get("input")
+    shown = f" = {came!r}" if isinstance(came, str | int | float | bool) else ""
+    wanted = "" if item["type"] == "value_error" else "want "
+    return f"{key}{shown}: {wanted}{message}"
+
+
+def _is_union_tag(part: Any) -> bool:
+    return isinstance(part, str) and any(sign in part for sign in "[(-")
+
+
+def _known_keys(model: type[BaseModel], path: list[Any]) -> list[str]:
+    """Follow a path of keys through nested models; a dictionary or list leads to its value type."""
+    current: Any = model
+    for part in path:
+        fields = getattr(current, "model_fields", {})
+        field = next((f for name, f in fields.items() if part in (name, f.alias)), None)
+        current = _model_within(field.annotation) if field else current
+    fields = getattr(current, "model_fields", {})
+    return sorted(field.alias or name for name, field in fields.items())
+
+
+def _model_within(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = (_model_within(arg) for arg in getattr(annotation, "__args__", ()))
+    return next((found for found in inner if found is not None), None)

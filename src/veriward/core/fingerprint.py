@@ -1,0 +1,93 @@
+"""What a subject is, part by part: evidence is found again by the parts it was read from, never by paths."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from veriward.core.canonical import digest
+from veriward.core.errors import ArtefactError
+from veriward.core.sources import as_columns
+from veriward.core.subject import Subject
+
+PARTS = ("model", "train", "test", "input", "groups", "recipe", "claims")
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file's content; raises ArtefactError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtefactError(f"{path}: cannot be read ({error.strerror}); check the path in subject.toml") from None
+
+
+def fingerprints(subject: Subject) -> dict[str, str]:
+    """Return one SHA-256 per part of the subject."""
+    makers = {
+        "model": _model,
+        "train": lambda s: _rows(s, s.data.train),
+        "test": lambda s: _rows(s, s.data.test),
+        "input": lambda s: digest(s.task, *(_dump(part) for part in (s.input, s.features, s.rules))),
+        "groups": lambda s: digest(list(s.data.groups), s.data.favourable),
+        "recipe": lambda s: digest(_dump(s.recipe), *(code_hash(s, name) for name in _code(s.recipe))),
+        "claims": lambda s: digest(_dump(s.claims)),
+    }
+    return {part: makers[part](subject) for part in PARTS}
+
+
+def code_hash(subject: Subject, name: str) -> str:
+    """Return the hash of the file that "module:function" names, or of the name if it is no file of the subject's."""
+    file = subject.folder / (name.split(":")[0].replace(".", "/") + ".py")
+    return file_hash(file) if file.is_file() else digest(name)
+
+
+def _code(recipe: Any) -> list[str]:
+    names = (recipe.fit, recipe.build, recipe.loss, recipe.optimiser) if recipe else ()
+    return [name for name in names if name and ":" in name]
+
+
+def _dump(part: Any) -> Any:
+    if isinstance(part, Mapping):
+        return {key: _dump(value) for key, value in part.items()}
+    return part.model_dump(mode="json") if hasattr(part, "model_dump") else part
+
+
+def _model(subject: Subject) -> str:
+    model = subject.model
+    if model.path is None:
+        return digest(_live(model.live), _dump(model))
+    if "://" in model.path:
+        return digest(_dump(model))
+    code = code_hash(subject, model.factory) if model.factory else None
+    return digest(file_hash(subject.place(model.path)), code, model.factory, model.access, model.output)
+
+
+def _live(model: Any) -> str:
+    """Hash a module by its code and numbers; what else is callable is only itself within this process."""
+    if not hasattr(model, "state_dict") or not hasattr(model, "modules"):
+        return digest("live", os.getpid(), id(model))
+    total = hashlib.sha256(repr(model).encode())
+    for module in model.modules():
+        code = getattr(type(module).forward, "__code__", None)
+        total.update(code.co_code + repr(code.co_names).encode() if code else b"")
+    for name, tensor in model.state_dict().items():
+        array = tensor.detach().cpu().contiguous()
+        total.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
+        total.update(array.flatten().view(-1).contiguous().numpy().tobytes() if array.numel() else b"")
+    return total.hexdigest()
+
+
+def _rows(subject: Subject, source: Any) -> str:
+    data = subject.data
+    settings = (data.label, data.id)
+    if source is None:
+        return digest("absent")
+    if isinstance(source, str | Path):
+        return digest(file_hash(subject.place(str(source))), *settings)
+    total = hashlib.sha256()
+    for name, array in as_columns(source).items():
+        total.update(f"{name} {array.dtype} {array.shape}".encode())
+        total.update(repr(array.tolist()).encode() if array.dtype == object else array.tobytes())
+    return digest(total.hexdigest(), *settings)

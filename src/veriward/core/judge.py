@@ -1,0 +1,222 @@
+"""From evidence and a policy to verdicts. Exact p-values, Holm over all limits, bounds judged one way only.
+
+A limit fails when the exact p-value of "does not meet the fail condition", adjusted after Holm (1979) over all limits of
+the policy, is at most .05: subjects with nothing wrong get any `fail` in at most 5 % of runs. It passes when the 95 %
+interval meets the pass condition and nothing speaks against it. Everything else is undecided, and says what would decide.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from scipy.special import bdtrik, bdtri, ndtri
+
+from veriward.core import basis as counts
+from veriward.core.estimate import Estimate
+from veriward.core.evidence import Evidence
+from veriward.core.finding import Judged, Verdict, worst
+from veriward.core.policy import BUDGETS, Condition, Limit, Policy
+
+LEVEL = 0.05
+POWER = 0.90
+MOST_ROWS = 10_000_000  # beyond this, "more rows" is not advice
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A limit against an estimate; without one it still counts in Holm's family."""
+
+    limit: Limit
+    finding: str | None = None
+    estimate: Estimate | None = None
+    p: float = 1.0
+
+
+def p_value(limit: Limit, estimate: Estimate) -> float:
+    """Return the exact p-value of "the truth does not meet the fail condition".
+
+    A bound judges one way only: an attacked accuracy (`upper`) can show that the truth is too small, never too large.
+    """
+    fails = limit.fails
+    if estimate.value is None or estimate.bound == ("lower" if not fails.wants_large else "upper"):
+        return 1.0
+    tail = counts.p_above if fails.wants_large else counts.p_below
+    return tail(estimate.basis, fails.threshold)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's adjusted p-values, in the order given. Holm (1979), Scand. J. Statist. 6(2).
+
+    >>> holm([0.01, 0.04])
+    [0.02, 0.04]
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, running = [1.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = running
+    return adjusted
+
+
+def passes(limit: Limit, estimate: Estimate, budget: str) -> bool:
+    """Return whether the 95 % interval meets the pass condition, and the estimate may pass at all."""
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return False
+    wanted = limit.passes
+    flatters = "upper" if wanted.wants_large else "lower"
+    if estimate.bound == flatters and not _sufficient(limit, budget):
+        return False
+    return wanted.met(estimate.low if wanted.wants_large else estimate.high)
+
+
+def _sufficient(limit: Limit, budget: str) -> bool:
+    if limit.sufficient is None or budget not in BUDGETS:
+        return False
+    return BUDGETS.index(budget) >= BUDGETS.index(limit.sufficient)  # type: ignore[arg-type]  # checked above
+
+
+def judge(evidence: Mapping[str, Evidence], policy: Policy, *, budget: str = "standard") -> dict[str, tuple[Judged, ...]]:
+    """Return for each finding's id what the policy makes of its evidence.
+
+    Evidence with a broken control is never decided; alarms keep a check from passing, not from failing: what an attack
+    broke stays broken. Findings under no limit get an empty tuple.
+    """
+    family = _hypotheses(evidence, policy)
+    adjusted = holm([h.p for h in family])
+    judged: dict[str, list[Judged]] = {name: [] for name in evidence}
+    for hypothesis, p in zip(family, adjusted, strict=True):
+        if hypothesis.finding is not None and hypothesis.estimate is not None:
+            source = evidence[hypothesis.finding]
+            judged[hypothesis.finding].append(_decide(hypothesis, p, source, budget, len(family)))
+    return {name: tuple(limits) for name, limits in judged.items()}
+
+
+def verdict_of(limits: Sequence[Judged]) -> Verdict:
+    """Return a check's verdict, its worst limit; without a limit the policy does not apply to it."""
+    return worst([limit.verdict for limit in limits])
+
+
+def _hypotheses(evidence: Mapping[str, Evidence], policy: Policy) -> list[Hypothesis]:
+    family: list[Hypothesis] = []
+    for limit in policy.limit:
+        found = [
+            Hypothesis(limit, name, estimate, p_value(limit, estimate))
+            for name, source in evidence.items()
+            for estimate in source.estimates
+            if limit.covers(source.check, estimate.metric, estimate.at)
+        ]
+        family += found or [Hypothesis(limit)]
+    return family
+
+
+def _decide(hypothesis: Hypothesis, adjusted: float, source: Evidence, budget: str, family: int) -> Judged:
+    limit, estimate = hypothesis.limit, hypothesis.estimate
+    assert estimate is not None
+    verdict, why = _verdict(limit, estimate, adjusted, source, budget)
+    base = Judged(
+        metric=estimate.metric,
+        at=dict(estimate.at),
+        pass_if=str(limit.passes),
+        fail_if=str(limit.fails),
+        verdict=verdict,
+        why=why,
+        p=hypothesis.p if estimate.value is not None else None,
+        p_adjusted=adjusted if estimate.value is not None else None,
+        severity=limit.severity,
+        reason=limit.reason,
+        source=limit.source,
+    )
+    if why == "interval":
+        return replace(base, needs_n=needs_n(limit, estimate, budget, family))
+    if verdict == "pass":
+        return replace(base, detectable=detectable(limit, estimate, family))
+    return base
+
+
+def _verdict(limit: Limit, estimate: Estimate, adjusted: float, source: Evidence, budget: str) -> tuple[Verdict, str]:
+    if not all(control.holds for control in source.controls):
+        return "inconclusive", "control"
+    if estimate.value is None:
+        return "inconclusive", "not_estimable"
+    if adjusted <= LEVEL:
+        return "fail", "limit_broken"
+    if source.alarms:
+        return "inconclusive", "alarm"
+    if passes(limit, estimate, budget):
+        return "pass", "limit_kept"
+    if passes(limit.model_copy(update={"sufficient": "quick"}), estimate, budget):
+        return "inconclusive", "one_sided"
+    if not limit.passes.met(estimate.value) and not limit.fails.met(estimate.value):
+        return "inconclusive", "between"
+    return "inconclusive", "interval"
+
+
+def needs_n(limit: Limit, estimate: Estimate, budget: str, family: int = 1) -> int | None:
+    """Return the number of rows at which the same shares would be decided; None if no number would do.
+
+    >>> limit = Limit(check="*", metric="accuracy", **{"pass": ">= 0.5"})
+    >>> from veriward.core.estimate import proportion
+    >>> needs_n(limit, proportion("accuracy", 53, 100), "standard")
+    1085
+    """
+    n = max(counts.rows(estimate.basis), 1)
+
+    def decided(factor: float) -> bool:
+        more = _rescaled(estimate, factor)
+        return p_value(limit, more) * family <= LEVEL or passes(limit, more, budget)
+
+    low, high = 1.0, MOST_ROWS / n
+    if high <= 1 or not decided(high):
+        return None
+    while high / low > 1.002:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if decided(middle) else (middle, high)
+    return math.ceil(n * high)
+
+
+def _rescaled(estimate: Estimate, factor: float) -> Estimate:
+    more = counts.scaled(estimate.basis, factor)
+    low, high = counts.interval(more)
+    value = counts.value(more)
+    return replace(estimate, value=value, low=min(low, value), high=max(high, value), basis=more)
+
+
+def detectable(limit: Limit, estimate: Estimate, family: int = 1) -> float | None:
+    """Return the truth closest to the fail threshold that these rows would have failed with 90 % power.
+
+    Exact for shares; for gaps and estimates with a standard error a normal approximation of the interval's lower end.
+    """
+    level, threshold, basis = LEVEL / family, limit.fails.threshold, estimate.basis
+    if basis["kind"] == "census":
+        return threshold
+    if basis["kind"] == "binomial":
+        return _detectable_share(basis["n"], limit.fails, level)
+    low, high = counts.interval(basis, 1 - level)
+    se = (high - low) / 2 / float(ndtri(1 - level / 2))
+    reach = (float(ndtri(1 - level / 2)) + float(ndtri(POWER))) * se
+    found = threshold + reach if limit.fails.wants_large else threshold - reach
+    return found if basis["kind"] == "normal" or 0 <= found <= 1 else None
+
+
+def _detectable_share(n: int, fails: Condition, level: float) -> float | None:
+    # counting failures instead of successes turns ">" into "<"
+    share = 1 - fails.threshold if fails.wants_large else fails.threshold
+    if not 0 < share < 1:
+        return None
+    critical = math.floor(float(bdtrik(level, n, share)))
+    critical -= counts.p_below({"kind": "binomial", "k": critical, "n": n}, share) > level
+    if critical < 0:
+        return None
+    truth = float(bdtri(critical, n, POWER))  # P(X <= critical | truth) = POWER
+    return 1 - truth if fails.wants_large else truth
+
+
+def exit_code(verdicts: Sequence[Verdict]) -> int:
+    """Return 1 for any fail, else 3 for anything undecided or broken, else 0.
+
+    >>> exit_code(["pass", "inconclusive"])
+    3
+    """
+    overall: Any = worst(verdicts)
+    return {"fail": 1, "error": 3, "inconclusive": 3}.get(overall, 0)

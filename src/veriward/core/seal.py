@@ -1,0 +1,99 @@
+"""Seals: an Ed25519 signature over the head of the chain; and `verify`, which says what they and the chain prove."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from veriward.core.canonical import canonical
+from veriward.core.journal import Journal, Row
+from veriward.core.keys import read_private, read_public
+
+SEALED = ("head", "seq", "time", "policy")
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found: `code` 0 intact under a trusted key, 1 altered, 3 unfinished or no trusted key."""
+
+    code: int
+    damage: tuple[str, ...]
+    notes: tuple[str, ...]
+    rows: int
+    sealed_rows: int | None
+
+
+def seal(journal: Journal, key: Path, *, policy: str, time: str) -> int:
+    """Append a signature over everything so far; returns how many rows it covers."""
+    from cryptography.hazmat.primitives import serialization as s
+
+    private = read_private(key)
+    last = journal.last()
+    assert last is not None
+    body: dict[str, Any] = {"head": last.link, "seq": last.seq, "time": time, "policy": policy}
+    body["signature"] = private.sign(canonical(body).encode()).hex()
+    body["public_key"] = private.public_key().public_bytes(s.Encoding.Raw, s.PublicFormat.Raw).hex()
+    journal.append("seal", f"{last.seq}:{body['public_key'][:16]}", body)
+    return last.seq
+
+
+def verify(path: Path, key: Path | None = None) -> Verification:
+    """Check chain, blobs, the end of the run and the seals of a dossier; imports no torch and no scipy."""
+    with Journal(path) as journal:
+        damage = journal.damage()
+        rows = list(journal.rows())
+    sealed, seal_damage, seal_notes = _check_seals(rows, key)
+    damage += seal_damage
+    notes = [*_unfinished(rows), *seal_notes]
+    # a removed tail shows as unfinished unless the seal, or the count, proves that there was more
+    code = 1 if damage else (3 if notes else 0)
+    return Verification(code, tuple(damage), tuple(notes), len(rows), sealed)
+
+
+def _unfinished(rows: list[Row]) -> list[str]:
+    """Return a note unless the latest plan was run to its end and the end counts the rows before it."""
+    plans = [row.seq for row in rows if row.kind == "plan"]
+    ends = [row for row in rows if row.kind == "finish"]
+    if not plans or not ends or ends[-1].seq < plans[-1]:
+        return ["unfinished: the last run did not come to its end, or its last rows were removed; run it again"]
+    if ends[-1].body["count"] != ends[-1].seq - 1:
+        return ["unfinished: the end of the run counts other rows than there are"]
+    return []
+
+
+def _check_seals(rows: list[Row], key: Path | None) -> tuple[int | None, list[str], list[str]]:
+    """Return how many rows a good seal covers, the damage and the notes."""
+    trusted = _raw(key) if key else None
+    links = {row.seq: row.link for row in rows}
+    seals = [row for row in rows if row.kind == "seal"]
+    damage = [f"seal in row {row.seq}: the signature does not match" for row in seals if not _valid(row, links)]
+    if not seals:
+        text = "not sealed: the chain shows accidents, not forgery; seal with veriward assess --seal KEY"
+        return None, [], [text]
+    own = [row for row in seals if trusted is None or row.body.get("public_key") == trusted]
+    if not own:
+        return None, [*damage, f"sealed by another key than {key}"], []
+    covered = max(int(row.body["seq"]) for row in own)
+    notes = [] if trusted else ["sealed, but no trusted key was given: pass the signer's public key with --key"]
+    if any(row.seq > covered and row.kind != "seal" for row in rows):
+        notes.append(f"sealed up to {covered} of {len(rows)} rows")
+    return covered, damage, notes
+
+
+def _raw(key: Path) -> str:
+    from cryptography.hazmat.primitives import serialization as s
+
+    return read_public(key).public_bytes(s.Encoding.Raw, s.PublicFormat.Raw).hex()
+
+
+def _valid(row: Row, links: dict[int, str]) -> bool:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    body = row.body
+    try:
+        message = canonical({name: body[name] for name in SEALED}).encode()
+        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(body["public_key"]))
+        public.verify(bytes.fromhex(body["signature"]), message)
+    except (InvalidSignature, KeyError, ValueError, TypeError):
+        return False
+    return bool(links.get(body["seq"]) == body["head"])

@@ -1,0 +1,165 @@
+"""Rows from wherever they are: files and objects become named numpy arrays. numpy and pandas end here."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from veriward.core.errors import DataError, DependencyMissing
+from veriward.core.canonical import derive_key
+
+Array = np.ndarray[Any, Any]
+ROW = "#row"  # where a sampled row stood in its file
+LARGE_BYTES = 2 << 30  # files above are sampled by DuckDB, never held in memory as a whole
+SAMPLE_ROWS = 200_000
+TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
+
+
+def read_columns(path: Path, *, seed: int = 0) -> tuple[dict[str, Array], int]:
+    """Return the columns (or arrays) of a file and how many rows it has; larger files give a seeded sample.
+
+    The sample carries its row numbers under "#row". Raises DataError for what is missing, unreadable or of an unknown kind.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}; want .csv, .parquet, .npz or .safetensors")
+    if path.name.lower().endswith(TABLES):
+        return _read_table(path, seed)
+    reader = {".npz": _read_npz, ".safetensors": _read_safetensors}.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"{path}: files of kind {path.suffix!r} are not read; want .csv, .parquet, .npz or .safetensors")
+    columns = reader(path)
+    return columns, len(next(iter(columns.values()), ()))
+
+
+def as_columns(source: Any) -> dict[str, Array]:
+    """Return named arrays from an object of the caller's: (x, y), a mapping, pandas, polars, pyarrow or DuckDB.
+
+    >>> {name: a.shape for name, a in as_columns(([[0.0, 1.0]], [1])).items()}
+    {'x': (1, 2), 'y': (1,)}
+    """
+    if isinstance(source, tuple) and len(source) == 2:
+        source = {"x": source[0], "y": source[1]}
+    if isinstance(source, Mapping) and "x" in source and hasattr(source["x"], "columns"):
+        frame = as_columns(source["x"])  # a data frame beside its labels
+        source = {**frame, **{name: value for name, value in source.items() if name != "x"}}
+    if hasattr(source, "fetchnumpy"):
+        source = source.fetchnumpy()
+    names = _names(source)
+    return {str(name): _array(source[name], str(name)) for name in names}
+
+
+def _names(source: Any) -> list[Any]:
+    if isinstance(source, Mapping):
+        return list(source)
+    for attribute in ("column_names", "columns"):  # pyarrow; pandas and polars
+        names = getattr(source, attribute, None)
+        if names is not None:
+            return [str(name) for name in names]
+    raise DataError(
+        f"data of type {type(source).__name__}: not understood; "
+        "want (x, y), a dictionary of arrays, or a pandas, polars, pyarrow or DuckDB table"
+    )
+
+
+def _array(values: Any, name: str) -> Array:
+    """Return one column as a numpy array: numbers as numbers, missing ones as NaN, texts as objects."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+    if hasattr(values, "to_numpy"):
+        values = values.to_numpy()
+    if isinstance(values, np.ma.MaskedArray):
+        values = _unmask(values)
+    array = np.asarray(values)
+    if array.dtype.kind in "UST":
+        return array.astype(object)
+    if array.dtype.kind == "M":
+        return np.array([None if v == "NaT" else v for v in np.datetime_as_string(array)], dtype=object)
+    if array.dtype == object:
+        return _objects(array, name)
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"column {name!r}: values of type {array.dtype} are not understood; want numbers or texts")
+    return array
+
+
+def _unmask(values: Any) -> Array:
+    missing = np.ma.getmaskarray(values)
+    if not missing.any():
+        return np.asarray(values.data)
+    if values.dtype.kind in "iuf":
+        return np.asarray(values.astype(np.float64).filled(np.nan))
+    array = np.asarray(values.data).astype(object)
+    array[missing] = None
+    return array
+
+
+def _objects(array: Array, name: str) -> Array:
+    """Numbers in an object column become numbers; texts stay, with None for what is missing."""
+    present = [v for v in array.ravel() if v is not None and v == v]  # noqa: PLR0124 -- NaN differs from itself
+    if present and all(isinstance(v, bool | np.bool_) for v in present) and len(present) == array.size:
+        return array.astype(bool)
+    if present and all(isinstance(v, int | float | np.number) or _decimal(v) for v in present):
+        return np.array([np.nan if v is None else float(v) for v in array.ravel()]).reshape(array.shape)
+    if array.ndim > 1:
+        raise DataError(f"array {name!r}: holds objects; want numbers")
+    return np.array([None if v is None or v != v else str(v) for v in array], dtype=object)  # noqa: PLR0124
+
+
+def _decimal(value: Any) -> bool:
+    return type(value).__name__ == "Decimal"
+
+
+def _read_npz(path: Path) -> dict[str, Array]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: _array(archive[name], name) for name in archive.files}
+    except (ValueError, OSError, EOFError, KeyError) as error:
+        raise DataError(f"{path}: not a readable .npz of plain arrays ({error}); save it with numpy.savez") from None
+    except Exception as error:  # zipfile and zlib raise their own kinds
+        raise DataError(f"{path}: damaged ({type(error).__name__}: {error}); save it again") from None
+
+
+def _read_safetensors(path: Path) -> dict[str, Array]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}: not readable as safetensors ({error}); save it again") from None
+
+
+def _read_table(path: Path, seed: int) -> tuple[dict[str, Array], int]:
+    try:
+        import duckdb
+    except ImportError:
+        raise DependencyMissing("reading tables needs DuckDB: pip install duckdb") from None
+    settings = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+    with duckdb.connect(":memory:", config=settings) as connection:
+        try:
+            return _query(connection, path, seed)
+        except duckdb.Error as error:
+            first = str(error).splitlines()[0]
+            raise DataError(f"{path}: not a readable table ({first}); want a header line and one row per line") from None
+
+
+def _query(connection: Any, path: Path, seed: int) -> tuple[dict[str, Array], int]:
+    literal = "'" + str(path).replace("'", "''") + "'"
+    reader = f"read_parquet({literal})" if path.suffix == ".parquet" else f"read_csv({literal}, header = true, sample_size = -1)"
+    columns = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {reader}").fetchall()]  # noqa: S608
+    if len(columns) != len({name.lower() for name in columns}):
+        raise DataError(f"{path}: two columns have the same name; rename one")
+    if path.stat().st_size <= LARGE_BYTES:
+        result = connection.execute(f"SELECT * FROM {reader}").fetchnumpy()  # noqa: S608
+        table = {name: _array(result[name], name) for name in columns}
+        return table, len(next(iter(table.values()), ()))
+    return _sampled(connection, reader, columns, seed)
+
+
+def _sampled(connection: Any, reader: str, columns: list[str], seed: int) -> tuple[dict[str, Array], int]:
+    total = int(connection.execute(f"SELECT count(*) FROM {reader}").fetchone()[0])  # noqa: S608
+    share = min(1.0, SAMPLE_ROWS / max(total, 1))
+    numbered = f'SELECT *, row_number() OVER () - 1 AS "{ROW}" FROM {reader}'  # noqa: S608
+    chosen = f'hash("{ROW}", {derive_key(seed, "rows of a large file")}) < {int(share * (2**64 - 1))}::UBIGINT'
+    result = connection.execute(f"SELECT * FROM ({numbered}) WHERE {chosen}").fetchnumpy()  # noqa: S608
+    return {name: _array(result[name], name) for name in [*columns, ROW]}, total

@@ -1,0 +1,216 @@
+"""What is assessed: a model, its data, and how an attacker may reach it. Describes; opens nothing, runs nothing."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from veriward.core.errors import SettingsError
+from veriward.core.explain_validation import explain
+from veriward.core.rules import Rule
+
+Task = Literal["classification", "regression", "forecasting", "recommendation", "text", "policy"]
+Kind = Literal["image", "tabular", "text", "audio", "series", "interactions", "observation"]
+Access = Literal["gradients", "scores", "labels"]
+Output = Literal["logits", "probabilities", "labels", "value"]
+Norm = Literal["linf", "l2", "l1"]
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+class Section(BaseModel):
+    """A frozen part of a subject that knows its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+
+
+class ModelSection(Section):
+    """The model: a file, or a live object of the caller's (module or callable), which stays untouched."""
+
+    path: str | None = None
+    factory: str | None = None
+    access: Access | None = None
+    output: Output | None = None
+    live: Any = Field(default=None, exclude=True, repr=False)
+
+    @model_validator(mode="after")
+    def _is_there(self) -> "ModelSection":
+        if (self.path is None) == (self.live is None):
+            raise ValueError("want path, the model's file (in Python also a module or a callable)")
+        return self
+
+
+class InputSection(Section):
+    """What the rows are, in raw input units."""
+
+    kind: Kind | None = None
+    bounds: tuple[float, float] | None = None
+    columns: tuple[str, ...] | None = None  # the model's inputs in their order, where the file does not say
+
+    @field_validator("bounds")
+    @classmethod
+    def _ordered(cls, bounds: tuple[float, float] | None) -> tuple[float, float] | None:
+        if bounds is not None and not bounds[0] < bounds[1]:
+            raise ValueError("want [low, high] with low < high, in raw input units")
+        return bounds
+
+
+class DataSection(Section):
+    """Where the rows are: files, or objects of the caller's (arrays, tensors, data frames)."""
+
+    train: Any = None
+    test: Any = None
+    label: str | None = None
+    favourable: str | int | float | bool | None = None
+    id: str | None = None
+    groups: tuple[str, ...] = ()
+    quasi_identifiers: tuple[str, ...] = ()
+    private: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_rows(self) -> "DataSection":
+        if self.test is None and self.train is None:
+            raise ValueError("want test (or train), a file with the rows to assess on")
+        return self
+
+
+class Feature(Section):
+    """What an attacker may do to one column of a table."""
+
+    kind: Literal["numeric", "integer", "category", "boolean"] | None = None
+    range: tuple[float, float] | None = None
+    mutable: bool = True
+    change: str | None = None
+    eps: float | None = Field(default=None, gt=0)
+
+    @field_validator("change")
+    @classmethod
+    def _is_change(cls, text: str | None) -> str | None:
+        if text is not None and text != "any":
+            amount = text.removesuffix("%").strip()
+            try:
+                positive = float(amount) > 0
+            except ValueError:
+                positive = False
+            if not positive:
+                raise ValueError("want '10%' (of the row's value), '0.5' (raw units) or 'any'")
+        return text
+
+
+class Evasion(Section):
+    """The attacker of the evasion checks; eps in raw input units."""
+
+    norm: Annotated[tuple[Norm, ...], BeforeValidator(_listed)] = ("linf",)
+    eps: Annotated[tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], BeforeValidator(_listed)] | None = None
+
+
+class ThreatSection(Section):
+    """One table per family of attacks."""
+
+    evasion: Evasion = Evasion()
+
+
+class Claims(Section):
+    """What the maker of the model claims about its privacy."""
+
+    epsilon: float | None = Field(default=None, gt=0)
+    delta: float | None = Field(default=None, gt=0, lt=1)
+    unit: str = "row"
+
+
+class Recipe(Section):
+    """How the model was trained; its code runs only for checks that retrain."""
+
+    fit: str | None = None
+    build: str | None = None
+    loss: str | None = None
+    optimiser: str | None = None
+    epochs: int | None = Field(default=None, gt=0)
+    batch_size: int | None = Field(default=None, gt=0)
+
+
+def _as_model(value: Any) -> Any:
+    if value is None or isinstance(value, Mapping | ModelSection):
+        return value
+    return {"path": str(value)} if isinstance(value, str | Path) else {"live": value}
+
+
+class Subject(Section):
+    """A model with its data and the attacker's reach; the same keys as `subject.toml`.
+
+    >>> Subject(model=len, data={"test": ([[0.0]], [0])}).name
+    'subject'
+    """
+
+    name: str = "subject"
+    task: Task | None = None
+    model: Annotated[ModelSection, BeforeValidator(_as_model)]
+    data: DataSection
+    input: InputSection = InputSection()
+    features: dict[str, Feature] = {}
+    rules: dict[str, str] = {}
+    recipe: Recipe | None = None
+    threat: ThreatSection = ThreatSection()
+    claims: Claims | None = None
+    folder: Path = Field(default=Path(), exclude=True)  # where relative paths start
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_file(cls, name: str) -> str:
+        if not name.strip() or any(sign in name for sign in "/\\\0") or name.startswith("."):
+            raise ValueError("want a name without / and not starting with a dot: the dossier's file is called after it")
+        return name
+
+    @field_validator("rules")
+    @classmethod
+    def _parse(cls, rules: dict[str, str]) -> dict[str, str]:
+        for name, text in rules.items():
+            Rule.parse(name, text)
+        return rules
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Subject":
+        """Read a `subject.toml`, or the one in a folder.
+
+        Raises SettingsError that names the key, what came, what was wanted and the choices.
+        """
+        file = Path(path)
+        file = file / "subject.toml" if file.is_dir() else file
+        values = _read_toml(file)
+        if "folder" in values:
+            raise SettingsError(f"{file}: unknown key 'folder'; paths are relative to the file")
+        try:
+            subject = cls.model_validate({"name": file.resolve().parent.name, **values, "folder": file.resolve().parent})
+        except ValidationError as error:
+            raise SettingsError(explain(str(file), error, cls)) from None
+        if subject.data.label is None and not _holds_arrays(subject):
+            raise SettingsError(f"{file}: data.label is missing; want the name of the target column")
+        return subject
+
+    def place(self, path: str) -> Path:
+        """Return where a path of the subject points to: relative ones start in its folder."""
+        return self.folder / path
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the model is an object of the caller's, which cannot travel to another process."""
+        return self.model.live is not None
+
+
+def _holds_arrays(subject: Subject) -> bool:
+    return all(str(part).endswith((".npz", ".safetensors")) for part in (subject.data.train, subject.data.test) if part)
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"{file}: no such file; veriward init MODEL DATA writes a first subject.toml") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file}: cannot be read ({error}); want a readable UTF-8 file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{file}: not valid TOML: {error}") from None

@@ -1,0 +1,268 @@
+"""Tables: columns with types, ranges and budgets of their own. Categories become codes, texts stay what they are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from veriward.core.data import Table, take
+from veriward.core.domain import inward
+from veriward.core.errors import DataError
+from veriward.core.note import Note, note
+from veriward.core.rules import Rule
+from veriward.core.sources import Array
+from veriward.core.subject import Feature, Subject
+from veriward.core.threat import Threat
+
+ColumnKind = Literal["numeric", "integer", "category", "boolean", "text"]
+MOST_CATEGORIES = 64
+DEFAULT_SHARE = 0.05  # of the training range, where a numeric column says nothing
+NUMBERS = ("numeric", "integer")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: what it holds and what an attacker may do to it. Ranges and budgets in raw units."""
+
+    name: str
+    kind: ColumnKind
+    low: float
+    high: float
+    mutable: bool = True
+    change: str | None = None
+    eps: float | None = None
+    vocabulary: tuple[Any, ...] = ()
+    private: bool = False
+    dtype: str = "float64"
+
+    @property
+    def movable(self) -> bool:
+        """Whether any threat may move it."""
+        return self.mutable and (self.kind in NUMBERS or (self.kind != "text" and self.change == "any"))
+
+    def radius(self, clean: Tensor, eps: float | None) -> Tensor:
+        """Return how far the attacker may move each value: `change`, else `eps`, else 5 % of the training range."""
+        if not self.movable:
+            return torch.zeros_like(clean)
+        if self.change == "any":
+            return torch.full_like(clean, self.high - self.low)
+        if self.change is not None:
+            amount = float(self.change.removesuffix("%"))
+            return clean.abs() * (amount / 100) if self.change.endswith("%") else torch.full_like(clean, amount)
+        budget = self.eps if self.eps is not None else eps
+        return torch.full_like(clean, DEFAULT_SHARE * (self.high - self.low) if budget is None else budget)
+
+
+@dataclass(frozen=True)
+class TableDomain:
+    """The columns in their order, and the rules that every real row keeps. `named`: the model takes named columns."""
+
+    columns: tuple[Column, ...]
+    rules: tuple[Rule, ...] = ()
+    named: bool = True
+
+    @cached_property
+    def whole(self) -> Tensor:
+        """Which columns hold whole numbers or codes, (columns,)."""
+        return torch.tensor([c.kind != "numeric" for c in self.columns])
+
+    @cached_property
+    def movable(self) -> Tensor:
+        """Which columns an attacker may move, (columns,)."""
+        return torch.tensor([c.movable for c in self.columns])
+
+    @cached_property
+    def _codes(self) -> dict[str, dict[Any, int]]:
+        return {c.name: {v: i for i, v in enumerate(c.vocabulary)} for c in self.columns if c.vocabulary}
+
+    def encode(self, x: Any, rows: Any = None) -> Tensor:
+        """Return (n, columns) float64; missing numbers stay NaN."""
+        chosen = x if rows is None else take(x, rows)
+        if not isinstance(chosen, Table):
+            return torch.as_tensor(np.array(chosen, dtype=np.float64))
+        return torch.as_tensor(np.column_stack([self._encoded(c, chosen.columns[c.name]) for c in self.columns]))
+
+    def _encoded(self, column: Column, values: Array) -> Array:
+        codes = self._codes.get(column.name)
+        if codes is None:
+            return values.astype(np.float64)
+        return np.array([codes[v] for v in values.tolist()], dtype=np.float64)
+
+    def decode(self, z: Tensor) -> Any:
+        """Return a Table with the columns' own types, or the matrix itself where the model takes one."""
+        if not self.named:
+            return z
+        array = z.numpy()
+        return Table({c.name: _decoded(c, array[:, i]) for i, c in enumerate(self.columns)})
+
+    def box(self, clean: Tensor, threat: Threat) -> tuple[Tensor, Tensor]:
+        """Return each row's budget inside the ranges; a clean value beyond its range may stay where it is."""
+        eps = threat.knobs.get("eps")
+        radii = torch.stack([c.radius(clean[:, i], eps) for i, c in enumerate(self.columns)], dim=1)
+        floor = torch.minimum(clean, torch.tensor([c.low for c in self.columns], dtype=clean.dtype))
+        ceiling = torch.maximum(clean, torch.tensor([c.high for c in self.columns], dtype=clean.dtype))
+        low, high = inward(torch.maximum(clean - radii, floor), torch.minimum(clean + radii, ceiling), clean.dtype)
+        slack = 1e-9  # a budget of "10 %" of 50 is 5 in decimal, and 4.999... in binary
+        whole_low, whole_high = torch.ceil(low - slack), torch.floor(high + slack)
+        low, high = torch.where(self.whole, whole_low, low), torch.where(self.whole, whole_high, high)
+        stays = ~self.movable | torch.isnan(clean) | (self.whole & (low > high))
+        return torch.where(stays, clean, low), torch.where(stays, clean, high)
+
+    def project(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
+        """Clamp into the box, whole numbers rounded."""
+        low, high = self.box(clean, threat)
+        rounded = torch.where(self.whole & (low < high), torch.round(z), z)
+        return torch.minimum(torch.maximum(rounded, low), high)
+
+    def allowed(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
+        """Return whether each row keeps budgets, types and rules; judged apart from `project`."""
+        same = (z == clean) | (torch.isnan(z) & torch.isnan(clean))
+        eps = threat.knobs.get("eps")
+        radii = torch.stack([c.radius(clean[:, i], eps) for i, c in enumerate(self.columns)], dim=1)
+        near = (z - clean).abs() <= radii * (1 + 1e-9) + 1e-9
+        low = torch.tensor([c.low for c in self.columns], dtype=z.dtype)
+        high = torch.tensor([c.high for c in self.columns], dtype=z.dtype)
+        typed = ~self.whole | (z == torch.round(z))
+        return (same | (self.movable & near & typed & (z >= low) & (z <= high))).all(1) & self.keeps_rules(z)
+
+    def keeps_rules(self, z: Tensor) -> Tensor:
+        """Return whether each row keeps every rule, (n,)."""
+        values = {c.name: z[:, i] for i, c in enumerate(self.columns)}
+        kept = torch.ones(len(z), dtype=torch.bool)
+        for rule in self.rules:
+            kept &= rule.holds(values)
+        return kept
+
+    def distance(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
+        """Return the largest share of a column's budget that each row spends, (n,)."""
+        eps = threat.knobs.get("eps")
+        radii = torch.stack([c.radius(clean[:, i], eps) for i, c in enumerate(self.columns)], dim=1)
+        spent = (z - clean).abs().nan_to_num(0.0)
+        return torch.where(spent > 0, spent / radii.clamp(min=1e-300), spent).amax(1)
+
+    def describe(self, z: Tensor, clean: Tensor) -> str:
+        """Return e.g. "income +4 %"; values of private columns are not told."""
+        moved = [i for i in range(len(self.columns)) if z[i] != clean[i] and not torch.isnan(z[i])]
+        return ", ".join(_told(self.columns[i], float(z[i]), float(clean[i])) for i in moved)
+
+
+def _decoded(column: Column, values: Array) -> Array:
+    if column.vocabulary:
+        words = np.array([*column.vocabulary, None], dtype=object)[:-1]
+        return np.asarray(words[values.astype(np.int64)]).astype(column.dtype)
+    whole = np.dtype(column.dtype).kind in "iub"
+    return values.astype(column.dtype) if whole else values.copy()
+
+
+def _told(column: Column, value: float, clean: float) -> str:
+    if column.private:
+        return column.name
+    if column.kind in NUMBERS and column.change != "any" and clean:
+        share = (value - clean) / abs(clean) * 100
+        return f"{column.name} {share:+.2g} %" if abs(share) < 100 else f"{column.name} {clean:g} → {value:g}"
+    if column.vocabulary:
+        return f"{column.name} {column.vocabulary[int(clean)]} → {column.vocabulary[int(value)]}"
+    return f"{column.name} {clean:g} → {value:g}"
+
+
+def fit_columns(subject: Subject, train: Any, test: Any) -> tuple[tuple[Column, ...], list[Note]]:
+    """Return the columns of a table, what the subject does not say inferred from train, with the assumptions made."""
+    tables = [_as_table(x) for x in (train, test) if x is not None]
+    first = tables[0]
+    unknown = sorted(set(subject.features) - set(first.names))
+    if unknown:
+        raise DataError(f"features.{unknown[0]}: no such column; there are: {', '.join(first.names)}")
+    columns = tuple(_column(subject, name, [table.columns[name] for table in tables]) for name in first.names)
+    inferred = [f"{c.name} {c.kind}" for c in columns if _is_inferred(subject.features.get(c.name))]
+    texts = [c.name for c in columns if c.kind == "text"]
+    notes = [note("features.inferred", columns=", ".join(inferred))] if inferred else []
+    if texts:
+        notes.append(note("features.text_untouched", columns=", ".join(texts)))
+    return columns, notes
+
+
+def _is_inferred(feature: Feature | None) -> bool:
+    return feature is None or feature.kind is None
+
+
+def _as_table(x: Any) -> Table:
+    if isinstance(x, Table):
+        return x
+    return Table({f"x{i}": x[:, i] for i in range(x.shape[1])})
+
+
+def _column(subject: Subject, name: str, values: Sequence[Array]) -> Column:
+    feature = subject.features.get(name, Feature())
+    kind: ColumnKind = feature.kind or _kind(values[0])
+    vocabulary = _vocabulary(values) if any(v.dtype.kind in "Ob" for v in values) else ()
+    if kind in NUMBERS and vocabulary:
+        raise DataError(f"features.{name}: kind = {kind!r}, but the column holds texts")
+    low, high = (0.0, float(len(vocabulary) - 1)) if vocabulary else _range(subject, feature, values[0], name)
+    return Column(
+        name=name,
+        kind=kind,
+        low=low,
+        high=high,
+        mutable=feature.mutable,
+        change=feature.change,
+        eps=feature.eps,
+        vocabulary=vocabulary,
+        private=name in subject.data.private,
+        dtype=values[0].dtype.str if values[0].dtype != object else "O",
+    )
+
+
+def _kind(values: Array) -> ColumnKind:
+    if values.dtype == bool:
+        return "boolean"
+    if values.dtype == object:
+        return "category" if len(set(values.tolist())) <= min(MOST_CATEGORIES, max(2, len(values) // 2)) else "text"
+    if values.dtype.kind in "iu":
+        distinct = np.unique(values[:10_000])
+        return "boolean" if len(distinct) <= 2 and set(distinct.tolist()) <= {0, 1} else "integer"
+    return "numeric"
+
+
+def _vocabulary(values: Sequence[Array]) -> tuple[Any, ...]:
+    seen = set().union(*(set(v.tolist()) for v in values))
+    return tuple(sorted(seen, key=lambda v: (v is None, str(v))))
+
+
+def _range(subject: Subject, feature: Feature, values: Array, name: str) -> tuple[float, float]:
+    if feature.range is not None:
+        return feature.range
+    if subject.input.bounds is not None:
+        return subject.input.bounds
+    numbers = values.astype(np.float64)
+    if np.isinf(numbers).any():
+        raise DataError(f"column {name!r}: row {int(np.isinf(numbers).argmax())} is infinite; clean the data")
+    present = numbers[~np.isnan(numbers)]
+    return (float(present.min()), float(present.max())) if len(present) else (0.0, 0.0)
+
+
+def group_values(values: Array, most: int = 10) -> tuple[Array, str | None]:
+    """Return a group's values as texts; many distinct numbers become quarters of their range, with a note.
+
+    >>> group_values(np.arange(100))[1]
+    'quartiles: ...'
+    """
+    if values.dtype.kind in "iuf" and len(np.unique(values)) > most:
+        cuts = np.unique(np.nanquantile(values.astype(np.float64), [0.25, 0.5, 0.75]))
+        ends = [f"{cut:g}" for cut in cuts]
+        names = [f"< {ends[0]}", *(f"{a}–{b}" for a, b in zip(ends, ends[1:], strict=False)), f"≥ {ends[-1]}"]
+        bands = np.array(names, dtype=object)[np.searchsorted(cuts, values.astype(np.float64), side="right")]
+        return bands, f"quartiles: {', '.join(names)}"
+    return np.array(["?" if v is None else str(v) for v in values.tolist()], dtype=object), None
+
+
+def as_mapping(domain: TableDomain, row: Tensor) -> Mapping[str, Any]:
+    """Return one encoded row by column name, without private columns."""
+    return {c.name: _cell(c, float(row[i])) for i, c in enumerate(domain.columns) if not c.private}
+
+
+def _cell(column: Column, value: float) -> Any:
+    return column.vocabulary[int(value)] if column.vocabulary else value
