@@ -49,10 +49,10 @@ def inward(low: Tensor, high: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tenso
     >>> bool(low.double() >= 0.1), bool(high.double() <= 0.3)
     (True, True)
     """
-    top, bottom = torch.tensor(math.inf, dtype=dtype), torch.tensor(-math.inf, dtype=dtype)
+    top = torch.tensor(math.inf, dtype=dtype, device=low.device)
     small, large = low.to(dtype), high.to(dtype)
     small = torch.where(small.double() < low, torch.nextafter(small, top), small)
-    large = torch.where(large.double() > high, torch.nextafter(large, bottom), large)
+    large = torch.where(large.double() > high, torch.nextafter(large, -top), large)
     return small, torch.maximum(small, large)
 
 

@@ -32,6 +32,7 @@ class Column:
     kind: ColumnKind
     low: float
     high: float
+    span: float = 0.0  # the width of the training range
     mutable: bool = True
     change: str | None = None
     eps: float | None = None
@@ -54,7 +55,7 @@ class Column:
             amount = float(self.change.removesuffix("%"))
             return clean.abs() * (amount / 100) if self.change.endswith("%") else torch.full_like(clean, amount)
         budget = self.eps if self.eps is not None else eps
-        return torch.full_like(clean, DEFAULT_SHARE * (self.high - self.low) if budget is None else budget)
+        return torch.full_like(clean, DEFAULT_SHARE * self.span if budget is None else budget)
 
 
 @dataclass(frozen=True)
@@ -201,12 +202,14 @@ def _column(subject: Subject, name: str, values: Sequence[Array]) -> Column:
     vocabulary = _vocabulary(values) if any(v.dtype.kind in "Ob" for v in values) else ()
     if kind in NUMBERS and vocabulary:
         raise DataError(f"features.{name}: kind = {kind!r}, but the column holds texts")
-    low, high = (0.0, float(len(vocabulary) - 1)) if vocabulary else _range(subject, feature, values[0], name)
+    seen = (0.0, float(len(vocabulary) - 1)) if vocabulary else _range(values, name)
+    low, high = seen if vocabulary else feature.range or subject.input.bounds or seen
     return Column(
         name=name,
         kind=kind,
         low=low,
         high=high,
+        span=seen[1] - seen[0],
         mutable=feature.mutable,
         change=feature.change,
         eps=feature.eps,
@@ -232,14 +235,12 @@ def _vocabulary(values: Sequence[Array]) -> tuple[Any, ...]:
     return tuple(sorted(seen, key=lambda v: (v is None, str(v))))
 
 
-def _range(subject: Subject, feature: Feature, values: Array, name: str) -> tuple[float, float]:
-    if feature.range is not None:
-        return feature.range
-    if subject.input.bounds is not None:
-        return subject.input.bounds
-    numbers = values.astype(np.float64)
-    if np.isinf(numbers).any():
-        raise DataError(f"column {name!r}: row {int(np.isinf(numbers).argmax())} is infinite; clean the data")
+def _range(values: Sequence[Array], name: str) -> tuple[float, float]:
+    for part in values:
+        infinite = np.isinf(part.astype(np.float64))
+        if infinite.any():
+            raise DataError(f"column {name!r}: row {int(infinite.argmax())} is infinite; clean the data")
+    numbers = values[0].astype(np.float64)
     present = numbers[~np.isnan(numbers)]
     return (float(present.min()), float(present.max())) if len(present) else (0.0, 0.0)
 

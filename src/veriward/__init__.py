@@ -1,0 +1,49 @@
+"""veriward: model security and privacy, with evidence. Importing it imports neither torch nor scipy nor scikit-learn."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from veriward.adapters.scan import ScanResult, scan
+    from veriward.checks.registry import registry
+    from veriward.core.dossier import Dossier
+    from veriward.core.errors import VeriwardError
+    from veriward.core.policy import Policy
+    from veriward.core.seal import verify
+    from veriward.core.subject import Subject
+    from veriward.run.assess import assess
+
+__version__ = "0.1.0.dev0"
+
+_HOME = {
+    "Dossier": "veriward.core.dossier",
+    "Policy": "veriward.core.policy",
+    "ScanResult": "veriward.adapters.scan",
+    "Subject": "veriward.core.subject",
+    "VeriwardError": "veriward.core.errors",
+    "assess": "veriward.run.assess",
+    "registry": "veriward.checks.registry",
+    "scan": "veriward.adapters.scan",
+    "verify": "veriward.core.seal",
+}
+__all__ = [
+    "Dossier",
+    "Policy",
+    "ScanResult",
+    "Subject",
+    "VeriwardError",
+    "assess",
+    "registry",
+    "scan",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'veriward' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,36 @@
+"""Any callable: rows in, scores out. Gets whole batches, as named columns where the data has names."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from veriward.core.data import Table
+from veriward.core.subject import Access
+
+BATCH = 4096
+
+
+class CallableBackend:
+    """Calls a function with numpy arrays, or with a pandas frame where the data are named columns."""
+
+    access: Access = "scores"
+    format = "callable"
+    classes = None
+    columns = None
+    width = None
+
+    def __init__(self, function: Callable[[Any], Any], *, batch_size: int | None = None) -> None:
+        self.function, self.batch = function, batch_size or BATCH
+
+    def raw(self, x: Any) -> Tensor:
+        """Return what the function answers, as a tensor on the CPU."""
+        rows = x.frame() if isinstance(x, Table) else np.array(x)  # a copy: a function may write into what it gets
+        parts = [self._tensor(self.function(rows[i : i + self.batch])) for i in range(0, len(rows), self.batch)]
+        return torch.cat(parts) if parts else torch.empty(0, 1)
+
+    @staticmethod
+    def _tensor(answer: Any) -> Tensor:
+        return answer.detach().cpu() if isinstance(answer, Tensor) else torch.as_tensor(np.asarray(answer))

@@ -1,0 +1,205 @@
+"""What a model can do, as protocols, and the counter of what crosses to it.
+
+A check names the protocols it needs and is refused early where the model, or the access that the subject grants, lacks
+one. Scores are (n, classes): logits or probabilities as `output` says; a single column is told as two classes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from veriward.core.errors import CapabilityError, ModelError
+from veriward.core.evidence import Cost
+from veriward.core.subject import Access, Output
+
+Classes = tuple[Any, ...]
+
+
+@runtime_checkable
+class Labels(Protocol):
+    """Answers with a class."""
+
+    def labels(self, x: Any) -> Tensor:
+        """Return the predicted classes of n rows as numbers in [0, classes), (n,) int64."""
+
+
+@runtime_checkable
+class Scores(Protocol):
+    """Answers with a score for each class."""
+
+    def scores(self, x: Any) -> Tensor:
+        """Return (n, classes) scores without gradients."""
+
+
+@runtime_checkable
+class Values(Protocol):
+    """Answers with a number."""
+
+    def values(self, x: Any) -> Tensor:
+        """Return (n,) float64 predictions."""
+
+
+@runtime_checkable
+class Gradients(Protocol):
+    """Can be differentiated by its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (n, classes) scores that carry gradients."""
+
+
+@dataclass
+class Counter:
+    """Rows that crossed to the model since the last `take`."""
+
+    forwards: int = 0
+    gradients: int = 0
+    queries: int = 0
+
+    def take(self) -> Cost:
+        """Return the rows so far and start from zero."""
+        cost = Cost(0.0, self.forwards, self.gradients, self.queries)
+        self.forwards = self.gradients = self.queries = 0
+        return cost
+
+
+class Backend(Protocol):
+    """What one file per format provides; everything else is `Opened`'s and `Granted`'s."""
+
+    classes: Classes | None  # the format's own class names in the order of the scores
+    columns: tuple[str, ...] | None  # the names of the inputs, where the format knows them
+    width: int | None  # the number of inputs, where the format knows it
+    access: Access  # the most the format gives
+    format: str
+
+    def raw(self, x: Any) -> Tensor:
+        """Return the outputs for whole rows as the format gives them: (n, k) or (n,)."""
+
+
+class ForScores:
+    """A classifier whose scores may be read."""
+
+    def __init__(self, backend: Backend, output: Output, classes: Classes, counter: Counter) -> None:
+        self.backend, self.output, self.classes, self.counter = backend, output, classes, counter
+
+    def scores(self, x: Any) -> Tensor:
+        """Return (n, classes) scores without gradients."""
+        raw = answer(self.backend.raw, x)
+        self.counter.queries += len(raw)
+        self.counter.forwards += len(raw)
+        return checked(raw, len(x), len(self.classes), self.output)
+
+    def labels(self, x: Any) -> Tensor:
+        """Return the predicted classes, (n,) int64."""
+        return self.scores(x).argmax(1)
+
+
+class ForLabels:
+    """A classifier that tells its decision alone."""
+
+    def __init__(self, backend: Backend, output: Output, classes: Classes, counter: Counter) -> None:
+        self.backend, self.output, self.classes, self.counter = backend, output, classes, counter
+
+    def labels(self, x: Any) -> Tensor:
+        """Return the predicted classes, (n,) int64."""
+        raw = answer(self.backend.raw, x)
+        self.counter.queries += len(raw)
+        self.counter.forwards += len(raw)
+        if self.output == "labels":
+            return _named_labels(raw, len(x), len(self.classes))
+        return checked(raw, len(x), len(self.classes), self.output).argmax(1)
+
+
+class ForGradients(ForScores):
+    """A classifier that may be differentiated by its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (n, classes) scores that carry gradients."""
+        forward: Callable[[Any], Tensor] | None = getattr(self.backend, "forward", None)
+        if forward is None:
+            raise CapabilityError(f"{self.backend.format}: gives no gradients; use its scores")
+        out = answer(forward, x)
+        self.counter.forwards += len(x)
+        self.counter.gradients += len(x)
+        return checked(out, len(x), len(self.classes), self.output)
+
+
+class ForValues:
+    """A model that predicts a number."""
+
+    output: Output = "value"
+    classes: Classes = ()
+
+    def __init__(self, backend: Backend, counter: Counter) -> None:
+        self.backend, self.counter = backend, counter
+
+    def values(self, x: Any) -> Tensor:
+        """Return (n,) float64 predictions."""
+        raw = answer(self.backend.raw, x)
+        self.counter.queries += len(raw)
+        self.counter.forwards += len(raw)
+        if raw.numel() != len(x) or not bool(torch.isfinite(raw).all()):
+            raise ModelError(f"model: shape {tuple(raw.shape)} for {len(x)} rows, or NaN; want one finite number per row")
+        return raw.reshape(-1).double()
+
+
+Model = ForGradients | ForScores | ForLabels | ForValues
+
+
+def granted(
+    backend: Backend, access: Literal["gradients", "scores", "labels"], output: Output, classes: Classes
+) -> Model:
+    """Return the model as far as the attacker may reach it."""
+    counter = Counter()
+    if output == "value":
+        return ForValues(backend, counter)
+    kinds = {"gradients": ForGradients, "scores": ForScores, "labels": ForLabels}
+    return kinds["labels" if output == "labels" else access](backend, output, classes, counter)
+
+
+def answer(call: Callable[[Any], Tensor], x: Any) -> Tensor:
+    """Call the model; what it raises becomes a ModelError that keeps the cause."""
+    try:
+        return call(x)
+    except (ModelError, CapabilityError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        text = str(error).splitlines()[0][:200] if str(error) else ""
+        raise ModelError(f"model: raised {type(error).__name__} on {len(x)} rows: {text}; see the traceback") from error
+
+
+def checked(raw: Tensor, n: int, classes: int, output: Output) -> Tensor:
+    """Return raw scores as (n, classes); a single column becomes two classes.
+
+    Raises ModelError for other shapes and for values that are not numbers.
+    """
+    raw = raw.unsqueeze(1) if raw.ndim == 1 else raw
+    if raw.ndim == 2 and raw.shape[1] == 1 and classes == 2:
+        first = 1 - raw if output == "probabilities" else torch.zeros_like(raw)
+        raw = torch.cat([first, raw], dim=1)
+    if tuple(raw.shape) != (n, classes):
+        raise ModelError(f"model: answered with shape {tuple(raw.shape)}, want ({n}, {classes}): a score per row and class")
+    if bool(torch.isnan(raw.detach()).any()):
+        row = int(torch.isnan(raw.detach()).any(1).int().argmax())
+        raise ModelError(f"model: answered NaN for row {row} of a batch of {n}; want numbers")
+    return raw
+
+
+def _named_labels(raw: Tensor, n: int, classes: int) -> Tensor:
+    labels = raw.reshape(-1)
+    if len(labels) != n or bool(((labels < 0) | (labels >= classes) | (labels != labels.round())).any()):
+        raise ModelError(f"model: answered {tuple(raw.shape)}; want {n} class numbers in [0, {classes})")
+    return labels.long()
+
+
+def logarithms(scores: Tensor, output: Output) -> Tensor:
+    """Return log-probabilities of scores, (n, classes) float64; probabilities of 0 become the smallest double.
+
+    >>> logarithms(torch.tensor([[0.0, 0.0]]), "logits").exp()
+    tensor([[0.5000, 0.5000]], dtype=torch.float64)
+    """
+    if output == "probabilities":
+        return scores.double().clamp(min=torch.finfo(torch.float64).tiny).log()
+    return torch.log_softmax(scores.double(), dim=1)

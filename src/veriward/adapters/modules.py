@@ -1,0 +1,120 @@
+"""Torch modules: live ones, `.pt2` programs and `.safetensors` weights with a factory. Tiles make rows independent."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from veriward.adapters.code import load_function
+from veriward.core.data import Table
+from veriward.core.errors import ArtefactError
+from veriward.core.subject import Access, Subject
+
+TILE = 64  # rows: measured bit-equal per row whatever the companions, and the fastest on a CPU
+
+
+class ModuleBackend:
+    """A torch module in evaluation mode, parameters frozen."""
+
+    access: Access = "gradients"
+    classes = None
+    columns = None
+
+    def __init__(
+        self, module: Any, *, format: str, device: str, batch_size: int | None = None, static: int | None = None
+    ) -> None:
+        self.module, self.format, self.device = module, format, torch.device(device)
+        self.tile = static or TILE
+        self.batch = self.tile if static else _whole_tiles(batch_size, self.device)
+        first = next((p for p in module.parameters() if p.is_floating_point()), None)
+        self.dtype = first.dtype if first is not None else torch.float32
+        self.width = _width(module)
+
+    def raw(self, x: Any) -> Tensor:
+        """Return the outputs without gradients, where x is."""
+        home = x.device if isinstance(x, Tensor) else torch.device("cpu")
+        with torch.no_grad():
+            parts = [self._run(part)[: len(part)].to(home) for part in self._prepared(x).split(self.batch)]
+        return torch.cat(parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs with gradients back to x."""
+        return torch.cat([self._run(part)[: len(part)].to(x.device) for part in self._prepared(x).split(self.batch)])
+
+    def _prepared(self, x: Any) -> Tensor:
+        values = x.matrix() if isinstance(x, Table) else x
+        tensor = torch.as_tensor(np.asarray(values)) if not isinstance(values, Tensor) else values
+        return tensor.to(self.device, self.dtype)
+
+    def _run(self, x: Tensor) -> Tensor:
+        missing = -len(x) % self.tile
+        padded = torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) if missing else x
+        out = self.module(padded)
+        if isinstance(out, tuple | list) and out:
+            out = out[0]
+        return out if isinstance(out, Tensor) else out["logits"]
+
+
+def _whole_tiles(batch_size: int | None, device: torch.device) -> int:
+    default = TILE if device.type == "cpu" else 64 * TILE
+    return -(-(batch_size or default) // TILE) * TILE
+
+
+def _width(module: Any) -> int | None:
+    """Return the number of inputs if the first layer is linear."""
+    first = next((m for m in module.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d)), None)
+    return int(first.in_features) if isinstance(first, nn.Linear) else None
+
+
+def from_live(module: nn.Module, *, device: str | None, batch_size: int | None) -> ModuleBackend:
+    """Wrap a module of the caller's: a copy that shares its numbers, so that mode, hooks and gradients stay untouched."""
+    memo: dict[int, Any] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in module.parameters()}
+    try:
+        twin = copy.deepcopy(module, memo)
+    except Exception as error:
+        raise ArtefactError(f"model {type(module).__name__}: cannot be copied ({error}); export it to .pt2") from error
+    where = next((str(p.device) for p in module.parameters()), "cpu")
+    twin.eval().requires_grad_(False)
+    return ModuleBackend(twin.to(device or where), format="module", device=device or where, batch_size=batch_size)
+
+
+def from_export(path: Path, *, device: str, batch_size: int | None) -> ModuleBackend:
+    """Load a `.pt2` file that the scanner found clean; a fixed batch becomes the size of the tiles."""
+    try:
+        program = torch.export.load(path)
+    except Exception as error:
+        text = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise ArtefactError(f"{path}: cannot be loaded as an exported program ({text}); export it again") from error
+    inputs = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
+    shapes = [node.meta["val"].shape for node in program.graph.nodes if node.name in inputs]
+    if len(shapes) != 1:
+        raise ArtefactError(f"{path}: takes {len(shapes)} inputs; want a program of one batch of rows")
+    static = int(shapes[0][0]) if isinstance(shapes[0][0], int) else None
+    module = program.module()
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    backend = ModuleBackend(module.to(device), format="pt2", device=device, batch_size=batch_size, static=static)
+    backend.width = int(shapes[0][1]) if len(shapes[0]) == 2 and isinstance(shapes[0][1], int) else None
+    return backend
+
+
+def from_safetensors(path: Path, subject: Subject, *, device: str, batch_size: int | None, code: bool) -> ModuleBackend:
+    """Load weights into the module that the subject's factory builds."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if subject.model.factory is None:
+        raise ArtefactError(f"{path}: holds weights alone; name model.factory, e.g. 'net:build'")
+    module = load_function(subject, subject.model.factory, "model.factory", code=code)()
+    try:
+        missing, surplus = module.load_state_dict(load_file(path), strict=False)
+    except (SafetensorError, RuntimeError, OSError, AttributeError) as error:
+        raise ArtefactError(f"{path}: does not fit what {subject.model.factory} builds: {error}") from error
+    if missing or surplus:
+        names = ", ".join([*(f"missing {name}" for name in missing), *(f"surplus {name}" for name in surplus)][:8])
+        raise ArtefactError(f"{path}: does not fit what {subject.model.factory} builds: {names}")
+    module.eval().requires_grad_(False)
+    return ModuleBackend(module.to(device), format="safetensors", device=device, batch_size=batch_size)

@@ -1,0 +1,90 @@
+"""What a file is, by its bytes. Its name and its ending are claims of whoever sent it, so nobody looks at them."""
+
+import codecs
+import re
+
+from .arrays import MAGIC as NPY
+from .safetensors import looks_like_safetensors
+from .source import Source
+from .zips import END, LOCAL, find_end
+
+_PROBE = 1 << 16
+
+_SIGNATURES: tuple[tuple[bytes, str], ...] = (
+    (LOCAL, "zip"),
+    (END, "zip"),
+    (NPY, "npy"),
+    (b"\x7fELF", "executable"),
+    (b"MZ", "executable"),
+    (b"\xfe\xed\xfa\xce", "executable"),
+    (b"\xfe\xed\xfa\xcf", "executable"),
+    (b"\xce\xfa\xed\xfe", "executable"),
+    (b"\xcf\xfa\xed\xfe", "executable"),
+    (b"\xca\xfe\xba\xbe", "executable"),
+    (b"#!", "executable"),
+    (b"\x89HDF\r\n\x1a\n", "hdf5"),
+    (b"GGUF", "gguf"),
+    (b"\x1f\x8b", "compressed"),
+    (b"BZh", "compressed"),
+    (b"\xfd7zXZ\0", "compressed"),
+    (b"\x28\xb5\x2f\xfd", "compressed"),
+    (b"\x04\x22\x4d\x18", "compressed"),
+    (b"7z\xbc\xaf\x27\x1c", "compressed"),
+    (b"{L\0", "xgboost"),
+    (b"binf", "xgboost"),
+    (b'{"learner"', "xgboost"),
+    (b"tree\nversion=", "lightgbm"),
+    (b"PAR1", "parquet"),
+)
+_ONNX = re.compile(rb"\x08[\x01-\x20](\x12|\x1a|\x22|\x3a|\x42)", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+
+
+def sniffed(source: Source) -> str:
+    r"""The kind that the first bytes claim; "text" or "unknown" where none does.
+
+    >>> sniffed(Source.of(b"\x80\x02N.")), sniffed(Source.of(b"hello")), sniffed(Source.of(b""))
+    ('pickle', 'text', 'empty')
+    """
+    lead = source.read(0, 16)
+    if not lead:
+        return "empty"
+    for signature, kind in _SIGNATURES:
+        if lead.startswith(signature):
+            return kind
+    if looks_like_safetensors(source):
+        return "safetensors"
+    if starts_like_pickle(source):
+        return "pickle"
+    if source.read(257, 5) == b"ustar":
+        return "tar"
+    if lead[4:8] == b"TFL3":
+        return "tflite"
+    return _sniffed_weakly(source, lead)
+
+
+def starts_like_pickle(source: Source) -> bool:
+    r"""Whether the first two bytes are a PROTO opcode of a protocol that exists.
+
+    >>> starts_like_pickle(Source.of(b"\x80\x04"))
+    True
+    """
+    lead = source.read(0, 2)
+    return len(lead) == 2 and lead[0] == 0x80 and lead[1] <= 5
+
+
+def _sniffed_weakly(source: Source, lead: bytes) -> str:
+    if find_end(source) is not None:
+        return "zip"  # with something before its first member, which the reader of zips will tell
+    if _is_text(source):
+        return "json" if lead.lstrip()[:1] in (b"{", b"[") else "text"
+    return "onnx" if _ONNX.match(lead) else "unknown"
+
+
+def _is_text(source: Source) -> bool:
+    try:
+        # incremental: the probe may cut a character in two
+        text = codecs.getincrementaldecoder("utf-8")().decode(source.read(0, _PROBE))
+    except UnicodeDecodeError:
+        return False
+    return _CONTROL.search(text) is None

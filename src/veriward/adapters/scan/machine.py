@@ -1,0 +1,328 @@
+"""A pickle machine that builds nothing: it follows every opcode over stack, memo and marks, and notes what a real one
+would import, call or change.
+
+What the stream does after its first error would never run, but the machine goes on: an attack behind it is worth
+knowing, and a reader more forgiving than CPython might get there.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from .builds import complaint
+from .calls import CALLS, Arguments, is_data, is_made, storage_bytes
+from .names import resolved
+from .opcodes import OPCODES, Broken, Reader
+from .place import Place
+from .source import Source
+from .stack import Stack
+from .values import UNKNOWN, Data, Global, Made, Unknown, Value, packed
+
+_BATCH = 1024  # opcodes paid for at once
+_LOCATION = re.compile(r"[a-z]{2,16}(:\d{1,4})?")
+_PLAIN_TEXT = re.compile(r"[^'\"\\\x00-\x1f]*")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the container of a pickle allows it.
+
+    `storages`: persistent ids may name torch storages. `plain_texts`: no text may hold quotes, backslashes or control
+    characters, because the loader pastes some of them into code.
+
+    >>> Rules().storages
+    False
+    """
+
+    storages: bool = False
+    plain_texts: bool = False
+
+
+@dataclass
+class Machine:
+    """One pickle from `at` to its STOP.
+
+    >>> from .result import Notes
+    >>> from .place import Purse
+    >>> place = Place("x", Notes(), Purse(), lambda source, place: "")
+    >>> machine = Machine(Reader(Source.of(b"N.")), place)
+    >>> machine.run(), machine.result, place.notes.outcome
+    (True, None, 'clean')
+    """
+
+    reader: Reader
+    place: Place
+    rules: Rules = Rules()
+    storages: dict[str, int] = field(default_factory=dict)  # key: bytes, of all persistent ids met
+    result: Value = UNKNOWN
+    at: int = 0
+
+    def __post_init__(self) -> None:
+        self.stack = Stack(self._malformed)
+
+    def run(self) -> bool:
+        """Follow the stream; True when it reached its STOP, False (and a note) when it broke off.
+
+        >>> from .result import Notes
+        >>> from .place import Purse
+        >>> place = Place("x", Notes(), Purse(), lambda source, place: "")
+        >>> Machine(Reader(Source.of(b"N")), place).run()
+        False
+        """
+        steps = 0
+        try:
+            while self._step() != "stop":
+                steps += 1
+                if steps % _BATCH == 0:
+                    self.place.purse.spend("opcodes", _BATCH)
+        except Broken as error:
+            self.place.unknown(self.at, "broken pickle", str(error))
+            return False
+        finally:
+            self.place.purse.opcodes -= steps % _BATCH
+        return True
+
+    def _step(self) -> str:
+        self.at = self.reader.at
+        code = self.reader.number(1)
+        if code not in _ACTIONS:
+            raise Broken(f"byte {code:#04x} is no opcode")
+        action, act, decode = _ACTIONS[code]
+        act(self, decode(self.reader))
+        return action
+
+    def _malformed(self, what: str) -> None:
+        self.place.unknown(self.at, "malformed pickle", f"the stream {what}")
+
+    # -- stack and memo ------------------------------------------------------------------------------------------
+
+    def _on_push(self, value: Value) -> None:
+        if self.rules.plain_texts and isinstance(value, str) and not _PLAIN_TEXT.fullmatch(value):
+            self.place.unknown(self.at, value, "a text with quotes or control characters, where the loader builds code")
+        self.stack.push(value)
+
+    def _on_mark(self, _: Value) -> None:
+        self.stack.mark()
+
+    def _on_stop(self, _: Value) -> None:
+        self.result = self.stack.pop()
+
+    def _on_pop(self, _: Value) -> None:
+        self.stack.drop()
+
+    def _on_pop_mark(self, _: Value) -> None:
+        self.stack.since_mark()
+
+    def _on_dup(self, _: Value) -> None:
+        self.stack.push(self.stack.top())
+
+    def _on_gather(self, kind: Value) -> None:
+        self.stack.since_mark()
+        self.stack.push(Data(str(kind)))
+
+    def _on_tuple_from_mark(self, _: Value) -> None:
+        self.stack.push(packed(self.stack.since_mark()))
+
+    def _on_tuple_of(self, count: Value) -> None:
+        assert isinstance(count, int)
+        items = [self.stack.pop() for _ in range(count)]
+        self.stack.push(packed(items[::-1]))
+
+    def _on_put(self, index: Value) -> None:
+        assert isinstance(index, int)
+        self.stack.put(index)
+
+    def _on_memoize(self, _: Value) -> None:
+        self.stack.put(len(self.stack.memo))
+
+    def _on_get(self, index: Value) -> None:
+        assert isinstance(index, int)
+        self.stack.get(index)
+
+    # -- containers: their items were judged when they were pushed -----------------------------------------------
+
+    def _on_append(self, _: Value) -> None:
+        self.stack.pop()
+        self._fill("list")
+
+    def _on_appends(self, _: Value) -> None:
+        self.stack.since_mark()
+        self._fill("list")
+
+    def _on_setitem(self, _: Value) -> None:
+        self.stack.pop()
+        self.stack.pop()
+        self._fill("dict")
+
+    def _on_setitems(self, _: Value) -> None:
+        self.stack.since_mark()
+        self._fill("dict")
+
+    def _on_additems(self, _: Value) -> None:
+        self.stack.since_mark()
+        self._fill("set")
+
+    def _fill(self, kind: str) -> None:
+        target = self.stack.top()
+        if isinstance(target, Unknown) or is_data(target, kind) or is_made(target, kind):
+            return
+        self.place.unknown(self.at, _name_of(target), "items are put into something that is no plain container")
+
+    # -- names and calls -----------------------------------------------------------------------------------------
+
+    def _named(self, module: str, name: str) -> Global:
+        found = resolved(module, name)
+        if found.outcome == "dangerous":
+            self.place.dangerous(self.at, found.path, "names code that can run commands, open files or import anything")
+        elif found.outcome == "unknown":
+            self.place.unknown(self.at, found.path, "names code that is not on the allowlist")
+        return found
+
+    def _on_name(self, names: Value) -> None:
+        assert isinstance(names, tuple)
+        self.stack.push(self._named(str(names[0]), str(names[1])))
+
+    def _on_stack_name(self, _: Value) -> None:
+        name, module = self.stack.pop(), self.stack.pop()
+        if isinstance(name, str) and isinstance(module, str):
+            self.stack.push(self._named(module, name))
+            return
+        if not (isinstance(name, Unknown) or isinstance(module, Unknown)):
+            why = "names code by something that is not a text in the file, to hide what it is"
+            self.place.dangerous(self.at, "computed name", why)
+        self.stack.push(UNKNOWN)
+
+    def _on_instance(self, names: Value) -> None:
+        arguments = packed(self.stack.since_mark())
+        assert isinstance(names, tuple)
+        self._call(self._named(str(names[0]), str(names[1])), arguments)
+
+    def _on_object(self, _: Value) -> None:
+        items = self.stack.since_mark()
+        if not items:
+            self._malformed("builds an object of no class")
+        self._call(items[0] if items else UNKNOWN, packed(items[1:]))
+
+    def _on_reduce(self, _: Value) -> None:
+        arguments = self.stack.pop()
+        self._call(self.stack.pop(), arguments)
+
+    def _on_new(self, _: Value) -> None:
+        self._on_reduce(None)  # for the classes of the allowlist, cls.__new__(cls, *args) does what cls(*args) does
+
+    def _on_new_with_keywords(self, _: Value) -> None:
+        self.stack.pop()
+        arguments = self.stack.pop()
+        self.place.unknown(self.at, _name_of(self.stack.top()), "is built with keywords, which no harmless file needs")
+        self._call(self.stack.pop(), arguments)
+
+    def _on_build(self, _: Value) -> None:
+        state = self.stack.pop()
+        target = self.stack.top()
+        if isinstance(target, Unknown) or (isinstance(target, Global) and target.outcome != "clean"):
+            return
+        why = complaint(target, state)
+        if why is not None:
+            note = self.place.dangerous if isinstance(target, Global) else self.place.unknown
+            note(self.at, _name_of(target), why)
+
+    def _call(self, function: Value, arguments: Value) -> None:
+        if isinstance(function, Global):
+            self.stack.push(self._called(function, arguments))
+            return
+        if not isinstance(function, Unknown):
+            why = "calls something that the stream does not name"
+            self.place.dangerous(self.at, _name_of(function), why)
+        self.stack.push(UNKNOWN)
+
+    def _called(self, function: Global, arguments: Value) -> Value:
+        if function.path == "torch.storage._load_from_bytes":
+            self._nested_load(arguments)
+        if function.outcome != "clean":
+            return UNKNOWN  # noted where it was named
+        made = self._made(function.path, arguments)
+        if made is None:
+            self.place.unknown(self.at, function.path, "is called in a way that no harmless file needs")
+            return UNKNOWN
+        return made
+
+    def _made(self, path: str, arguments: Value) -> Value:
+        rule = CALLS.get(path)
+        known: Arguments | None = arguments if isinstance(arguments, tuple) else None
+        return rule(known) if rule is not None and known is not None else None
+
+    def _nested_load(self, arguments: Value) -> None:
+        """torch unpickles these bytes again, without asking anybody."""
+        match arguments:
+            case (bytes() as content,):
+                inner = Source.of(content)
+            case (Data(kind="bytes") as mark,):
+                inner = self.reader.source.part(mark.at, mark.size)
+            case _:
+                self.place.dangerous(self.at, "torch.storage._load_from_bytes", "unpickles bytes that are computed")
+                return
+        self.place.look(inner, self.place.inside("_load_from_bytes"))
+
+    # -- what only some containers allow -------------------------------------------------------------------------
+
+    def _on_extension(self, code: Value) -> None:
+        self.place.unknown(self.at, f"extension {code!r}", "names code by a number that only the loading program knows")
+        self.stack.push(UNKNOWN)
+
+    def _on_persistent_line(self, name: Value) -> None:
+        self.place.unknown(self.at, name, "leaves the meaning of a persistent id to the loading program")
+        self.stack.push(UNKNOWN)
+
+    def _on_persistent(self, _: Value) -> None:
+        self.stack.push(self._storage(self.stack.pop()))
+
+    def _storage(self, name: Value) -> Value:
+        match name if self.rules.storages else None:
+            case ("storage", Global() as kind, str() as key, str() as location, int() as count) | (
+                "storage",
+                Global() as kind,
+                str() as key,
+                str() as location,
+                int() as count,
+                None,
+            ):
+                width = storage_bytes(kind.path)
+                if width and _LOCATION.fullmatch(location) and 0 <= count < 1 << 48:
+                    return self._stored(key, width * count)
+        if not isinstance(name, Unknown):
+            why = "is a persistent id that torch does not write, or stands outside a torch file"
+            self.place.unknown(self.at, _name_of(name), why)
+        return UNKNOWN
+
+    def _stored(self, key: str, size: int) -> Value:
+        if self.storages.setdefault(key, size) != size:
+            self.place.unknown(self.at, f"storage {key}", "is given two sizes, so tensors could reach beyond it")
+        return Made("storage", key)
+
+    def _on_next_buffer(self, _: Value) -> None:
+        self.place.unknown(self.at, "NEXT_BUFFER", "takes content that is not in the file")
+        self.stack.push(Data("bytes"))
+
+    def _on_readonly_buffer(self, _: Value) -> None:
+        self.stack.top()
+
+    def _on_protocol(self, number: Value) -> None:
+        if isinstance(number, int) and number > 5:
+            self._malformed(f"claims protocol {number}, which does not exist")
+
+    def _on_frame(self, size: Value) -> None:
+        if isinstance(size, int) and self.reader.at + size > self.reader.source.size:
+            self._malformed("holds a frame longer than itself")
+
+
+def _name_of(value: Value) -> str:
+    match value:
+        case Global():
+            return value.path
+        case Data() | Made():
+            return value.kind
+        case tuple():
+            return "tuple"
+    return type(value).__name__
+
+
+_ACTIONS = {code: (action, getattr(Machine, f"_on_{action}"), decode) for code, (action, decode) in OPCODES.items()}

@@ -1,0 +1,88 @@
+"""Every sentence and word that a report shows, in English and Chinese. The catalogues are TOML files beside this one."""
+
+import string
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from veriward.core.errors import SettingsError
+from veriward.core.note import Note
+from veriward.reports.numbers import number, percent
+
+LANGUAGES = ("en", "zh")
+
+
+class _Formatter(string.Formatter):
+    """`{share:%}` is a percentage, `{access:access}` a term of that kind, lists are joined, numbers read well."""
+
+    def __init__(self, catalogue: "Catalogue") -> None:
+        self.catalogue = catalogue
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if isinstance(value, list | tuple):
+            return self.catalogue.texts["list.comma"].join(self.format_field(item, format_spec) for item in value)
+        if isinstance(value, Note):
+            return self.catalogue.note(value)
+        if format_spec == "%" and isinstance(value, int | float):
+            return self.catalogue.percent(value)
+        if format_spec in self.catalogue.terms:
+            return self.catalogue.term(format_spec, str(value))
+        return number(value) if format_spec in {"", "%"} else format(value, format_spec)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The words of one language: sentences by key, notes by code, terms by kind and name."""
+
+    language: str
+    texts: Mapping[str, str]
+    notes: Mapping[str, str]
+    terms: Mapping[str, Mapping[str, str]]
+
+    @classmethod
+    def load(cls, language: str) -> "Catalogue":
+        """Return the catalogue of a language; SettingsError names the choices.
+
+        >>> Catalogue.load("en").term("metric", "robust_accuracy")
+        'robust accuracy'
+        """
+        if language not in LANGUAGES:
+            raise SettingsError(f"--lang {language}: no such language; want one of {', '.join(LANGUAGES)}")
+        return _load(language)
+
+    def text(self, key: str, **values: Any) -> str:
+        """Return a sentence with its values filled in; KeyError for an unknown key, which is a bug of ours."""
+        return _Formatter(self).vformat(self.texts[key], (), values)
+
+    def note(self, note: Note | Mapping[str, Any] | str) -> str:
+        """Return the sentence of a note. A code from a newer version or a plug-in shows as code and values."""
+        if isinstance(note, str):
+            return note
+        found = note if isinstance(note, Note) else Note(str(note["code"]), note.get("values") or {})
+        template = self.notes.get(found.code)
+        try:
+            return _Formatter(self).vformat(template, (), found.values) if template else self._bare(found)
+        except (KeyError, ValueError, TypeError):
+            return self._bare(found)
+
+    def term(self, kind: str, name: str) -> str:
+        """Return the word for a name, the name itself where the catalogue has none."""
+        return self.terms.get(kind, {}).get(name, name)
+
+    def percent(self, share: float) -> str:
+        """Return a share as a percentage, spaced as the language does."""
+        return self.texts["number.percent"].replace("{number}", percent(share))
+
+    def _bare(self, note: Note) -> str:
+        values = ", ".join(f"{name} = {number(value)}" for name, value in note.values.items())
+        return f"{note.code} ({values})" if values else note.code
+
+
+@cache
+def _load(language: str) -> Catalogue:
+    source = resources.files("veriward") / "reports" / "catalogues" / f"{language}.toml"
+    data = tomllib.loads(source.read_text(encoding="utf-8"))
+    return Catalogue(language, data["text"], data["note"], data["term"])

@@ -1,0 +1,192 @@
+"""The summary that `veriward assess` prints: one line per finding, in columns, Chinese as wide as two letters."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from veriward.core.dossier import Dossier
+from veriward.core.evidence import Cost
+from veriward.core.finding import WORST_FIRST, Finding, Verdict
+from veriward.reports.advice import first
+from veriward.reports.catalogue import Catalogue
+from veriward.reports.headline import MARKERS, Headline, counts, headline
+from veriward.reports.numbers import SPACE, condition, interval, point, thousands
+from veriward.reports.wording import harmless, label, would_decide
+
+COLOURS = {"fail": "31", "error": "35", "inconclusive": "33", "pass": "32", "not_applicable": "2", "not_run": "2"}
+GAP = "  "
+INDENT = "  "
+NARROWEST = 40
+BETWEEN = " · "
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the table: its cells, the verdict with its reason, and the lines under it."""
+
+    marker: str
+    cells: tuple[str, ...]
+    verdict: str
+    colour: str
+    reason: str = ""
+    below: tuple[str, ...] = ()
+
+
+def summary(
+    dossier: Dossier, lang: str = "en", width: int = 100, *, report_path: str | Path | None = None, paint: bool = False
+) -> str:
+    """Return what a dossier says, as plain text no wider than `width`; `paint` adds ANSI colours."""
+    words = Catalogue.load(lang)
+    width = max(width, NARROWEST)
+    lines = [*_head(dossier, words), *_table(_lines(dossier, words), width, paint), *_foot(dossier, words, report_path)]
+    folded = [part for line in lines for part in (_fold(line, width) if _cells(line) > width and not paint else [line])]
+    return "\n".join(folded).replace(SPACE, " ") + "\n"
+
+
+def _head(dossier: Dossier, words: Catalogue) -> list[str]:
+    subject, policy = dossier.subject, dossier.policy
+    rows = words.text("summary.test_rows", rows=subject["rows"]["test"], shape=harmless(subject.get("shape") or "?"))
+    before = all(finding.preregistered for finding in dossier)
+    fixed = words.text("summary.before" if before else "summary.after")
+    parts = [
+        harmless(subject["name"]),
+        f"{harmless(subject.get('format') or subject['kind'])}, {words.term('access', subject['access'])}",
+        rows,
+        words.text("summary.policy", name=harmless(policy["name"]), hash=policy["hash"][:4], fixed=fixed),
+        words.text("summary.seed", seed=dossier.plan["seed"]),
+    ]
+    lines = [BETWEEN.join(parts)]
+    code = [f"{harmless(item['file'])}@{item['hash'][:4]}" for item in dossier.plan.get("code", ())]
+    return [*lines, words.text("summary.code", code=code)] if code else lines
+
+
+def _lines(dossier: Dossier, words: Catalogue) -> list[Line]:
+    found = [_line(dossier, finding, words) for finding in dossier]
+    skipped = []
+    for item in dossier.not_run:
+        reason = words.text("summary.not_run", reason=harmless(words.note(item["reason"])))
+        skipped.append(Line(MARKERS["not_applicable"], (harmless(item["check"]),), "", COLOURS["not_run"], reason))
+    return found + skipped
+
+
+def _line(dossier: Dossier, finding: Finding, words: Catalogue) -> Line:
+    top = headline(finding)
+    reason = would_decide(finding, top.limit if top else None, words, dossier.policy)
+    return Line(
+        MARKERS[finding.verdict],
+        (harmless(finding.id), *(_numbers(top, words) if top else ())),
+        words.term("verdict_loud", finding.verdict),
+        COLOURS[finding.verdict],
+        reason,
+        tuple(_below(finding, top, words)),
+    )
+
+
+def _numbers(top: Headline, words: Catalogue) -> tuple[str, ...]:
+    name = label(top.estimate.metric, top.estimate.at, words, short=True)
+    limit = words.text("summary.limit", limit=condition(top.limit.pass_if)) if top.limit else ""
+    return name, f"{point(top.estimate)} {interval(top.estimate)}".strip(), limit
+
+
+def _below(finding: Finding, top: Headline | None, words: Catalogue) -> list[str]:
+    lines = []
+    witnesses = finding.evidence.witnesses if finding.evidence else ()
+    if finding.verdict == "fail" and witnesses and witnesses[0].text:
+        lines.append(words.text("summary.cheapest", text=harmless(witnesses[0].text), row=witnesses[0].row))
+    if top and top.others:
+        verdicts = [limit.verdict for limit in top.others]
+        told = [_count(verdicts.count(v), v, words) for v in WORST_FIRST if v in verdicts]
+        lines.append(words.text("summary.others", counts=told))
+    return lines
+
+
+def _count(n: int, verdict: Verdict | str, words: Catalogue) -> str:
+    return words.text("summary.count", n=n, verdict=words.term("verdict", verdict))
+
+
+def _table(lines: Sequence[Line], width: int, paint: bool) -> list[str]:
+    """Return the lines in columns; a verdict that does not fit beside them moves below."""
+    columns = max((len(line.cells) for line in lines), default=0)
+    full = [line for line in lines if len(line.cells) > 1] or list(lines)
+    widths = [max((_cells(line.cells[i]) for line in full if i < len(line.cells)), default=0) for i in range(columns)]
+    if widths:
+        widths[0] = max(_cells(line.cells[0]) for line in lines)
+    drawn: list[str] = []
+    for line in lines:
+        drawn += _row(line, widths, width, paint)
+    return drawn
+
+
+def _row(line: Line, widths: Sequence[int], width: int, paint: bool) -> list[str]:
+    margin = len(INDENT) + 2 + widths[0] + len(GAP)
+    cells = GAP.join(_pad(cell, size) for cell, size in zip(line.cells, widths, strict=False))
+    told = f"{line.verdict}: {line.reason}" if line.verdict and line.reason else line.verdict or line.reason
+    row = f"{INDENT}{_tint(line.marker, line.colour, paint)} {cells}"
+    used = len(INDENT) + 2 + _cells(cells)
+    below = [part for text in line.below for part in _fold(text, width - margin)]
+    if used + len(GAP) + _cells(told) <= width:
+        first_line = f"{row}{GAP}{told.replace(line.verdict, _tint(line.verdict, line.colour, paint), 1)}".rstrip()
+    else:
+        fits = line.reason and line.verdict and used + len(GAP) + _cells(line.verdict) <= width
+        first_line = (f"{row}{GAP}{_tint(line.verdict, line.colour, paint)}" if fits else row).rstrip()
+        below = _fold(line.reason if fits else told, width - margin) + below
+    return [first_line, *(" " * margin + text for text in below)]
+
+
+def _foot(dossier: Dossier, words: Catalogue, report_path: str | Path | None) -> list[str]:
+    tally = [_count(n, verdict, words) for verdict, n in counts(dossier).items()]
+    if dossier.not_run:
+        tally.append(_count(len(dossier.not_run), "not_run", words))
+    lines = [BETWEEN.join(tally or [words.text("summary.none")]) + "     " + _spent(total_cost(dossier), words)]
+    if not dossier.finished:
+        lines.append(words.text("summary.unfinished"))
+    heads = {"report": words.text("summary.report"), "next": words.text("summary.next")}
+    size = max(_cells(head) for head in heads.values())
+    if report_path is not None:
+        lines.append(f"{_pad(heads['report'], size)}{GAP}{harmless(report_path)}")
+    action = first(dossier)
+    return [*lines, f"{_pad(heads['next'], size)}{GAP}{action.command or action.text(words)}"]
+
+
+def total_cost(dossier: Dossier) -> Cost:
+    """Return what all findings cost together."""
+    return sum((f.evidence.cost for f in dossier if f.evidence), Cost())
+
+
+def _spent(cost: Cost, words: Catalogue) -> str:
+    asked: dict[str, Any] = {"queries": cost.queries} if cost.queries else {"forwards": cost.forwards}
+    return BETWEEN.join([duration(cost.seconds, words), words.text(f"summary.{next(iter(asked))}", **asked)])
+
+
+def duration(seconds: float, words: Catalogue) -> str:
+    """Return a time in the units that people use."""
+    if seconds < 60:
+        return words.text("summary.seconds", seconds=f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}")
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return words.text("summary.minutes", minutes=minutes, seconds=rest)
+    return words.text("summary.hours", hours=thousands(minutes // 60), minutes=minutes % 60)
+
+
+def _cells(text: str) -> int:
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _pad(text: str, width: int) -> str:
+    return text + " " * max(width - _cells(text), 0)
+
+
+def _fold(text: str, width: int) -> list[str]:
+    """Return the text in lines of at most `width` cells."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(width=max(width, 10), color_system=None)
+    return [line.plain.rstrip() for line in Text(text).wrap(console, max(width, 10))]
+
+
+def _tint(text: str, colour: str, paint: bool) -> str:
+    return f"\x1b[{colour}m{text}\x1b[0m" if paint and text else text

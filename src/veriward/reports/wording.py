@@ -1,0 +1,110 @@
+"""What a number is called, and what would decide an undecided one, in the words of a catalogue."""
+
+import math
+import unicodedata
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from veriward.core.estimate import Estimate
+from veriward.core.finding import Finding, Judged
+from veriward.reports.catalogue import Catalogue
+from veriward.reports.headline import estimate_of
+from veriward.reports.numbers import number, thousands
+
+SHOWN_BY_THREAT = frozenset({"eps", "norm"})  # told beside the threat, not in every label
+HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})  # controls, escapes, marks that reverse the direction of text
+FEWEST_DIGITS = 2
+
+
+def harmless(text: object) -> str:
+    """Return a text of somebody else's without characters that move a terminal's cursor or reorder a page.
+
+    >>> harmless("a\\x1b[2Jb\\u202ec")
+    'a�[2Jb�c'
+    """
+    return "".join("\ufffd" if unicodedata.category(c) in HIDDEN and c != "\u200d" else c for c in str(text))
+
+
+def label(metric: str, at: Mapping[str, Any], words: Catalogue, *, short: bool = False) -> str:
+    """Return the name of a number with the parameters it was taken at: "TPR at 1 % FPR"."""
+    name = words.term("metric_short" if short else "metric", metric)
+    if short and name == metric:
+        name = words.term("metric", metric)
+    shown = {key: value for key, value in at.items() if key not in SHOWN_BY_THREAT}
+    if "fpr" in shown:
+        name = words.text("label.at_fpr", metric=name, fpr=shown.pop("fpr"))
+    if {"attribute", "group"} <= set(shown):
+        place = f"{harmless(shown.pop('attribute'))} = {harmless(shown.pop('group'))}"
+        name = words.text("label.of", metric=name, place=place)
+    if shown:
+        place = ", ".join(_parameter(key, value) for key, value in shown.items())
+        name = words.text("label.of", metric=name, place=place)
+    return name
+
+
+def _parameter(key: str, value: Any) -> str:
+    return harmless(value) if key == "attribute" else f"{harmless(key)} = {harmless(number(value))}"
+
+
+def about(n: int) -> str:
+    """Return a number of rows, rounded up to two digits: more would claim to know.
+
+    >>> about(2347).replace("\\u00a0", " ")
+    '2 400'
+    """
+    step: int = 10 ** max(math.floor(math.log10(max(n, 1))) + 1 - FEWEST_DIGITS, 0)
+    return thousands(-(-n // step) * step)
+
+
+def would_decide(finding: Finding, limit: Judged | None, words: Catalogue, policy: Mapping[str, Any]) -> str:
+    """Return what would decide an undecided limit, or why it cannot be decided; "" where a verdict needs no more."""
+    if finding.verdict == "error":
+        return words.term("error", harmless(finding.error or ""))
+    if limit is None:
+        return words.text("undecided.no_limit" if finding.verdict == "not_applicable" else "undecided.not_judged")
+    if limit.verdict != "inconclusive":
+        return ""
+    match limit.why:
+        case "interval" if limit.needs_n is not None:
+            return words.text("undecided.interval", rows=about(limit.needs_n))
+        case "not_estimable":
+            return words.text("undecided.not_estimable", why=not_estimable(estimate_of(finding, limit), words))
+        case "alarm" if finding.evidence:
+            alarms = [harmless(words.note(alarm)) for alarm in finding.evidence.alarms]
+            return words.text("undecided.alarm", alarms=alarms)
+        case "one_sided":
+            budget = sufficient(finding.check, limit, policy)
+            return words.text("undecided.one_sided" if budget else "undecided.certificate", budget=budget)
+        case "interval":
+            return words.text("undecided.never")
+    return words.text(f"undecided.{limit.why}") if f"undecided.{limit.why}" in words.texts else limit.why
+
+
+def not_estimable(estimate: Estimate | None, words: Catalogue) -> str:
+    """Return why a number could not be estimated."""
+    return harmless(words.note(estimate.why)) if estimate and estimate.why else ""
+
+
+def sufficient(check: str, limit: Judged, policy: Mapping[str, Any]) -> str | None:
+    """Return the budget from which a one-sided bound may pass this limit; None where only a certificate may."""
+    for item in policy.get("limit", ()):
+        place = item.get("at") or {}
+        same = item["metric"] == limit.metric and all(limit.at.get(k) == v for k, v in place.items())
+        if same and fnmatchcase(check, item["check"]):
+            return item.get("sufficient")
+    return None
+
+
+def question(finding: Finding, words: Catalogue) -> str:
+    """Return the question of a check, translated where the catalogue knows it."""
+    return words.terms["question"].get(finding.check, harmless(finding.question))
+
+
+def family(check: str) -> str:
+    """Return the family of a check.
+
+    >>> family("evasion/linf")
+    'evasion'
+    """
+    return check.split("/", 1)[0]

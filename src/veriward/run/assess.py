@@ -1,0 +1,203 @@
+"""The main job, from top to bottom: open, plan, run each check, judge, finish. Running it again resumes."""
+
+import datetime
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from veriward.adapters.load import Loading
+from veriward.adapters.opened import Opened, open_subject
+from veriward.core.canonical import digest
+from veriward.core.dossier import Dossier
+from veriward.core.errors import DossierError, SettingsError
+from veriward.core.evidence import Evidence
+from veriward.core.judge import judge
+from veriward.core.journal import Journal
+from veriward.core.policy import BUDGETS, Budget, Policy
+from veriward.core.progress import Progress, Silent
+from veriward.core.seal import seal as seal_journal
+from veriward.core.subject import Subject
+from veriward.run.control import run_controls
+from veriward.run.engine import Engine, choose
+from veriward.run.environment import environment
+from veriward.run.job import RunJob
+from veriward.run.plan import Plan, Planned, describe, make_plan
+
+
+def assess(
+    subject: Subject | str | Path,
+    *,
+    checks: Sequence[str] | None = None,
+    out: str | Path | None = None,
+    policy: str | Path | Policy | None = None,
+    budget: Budget = "standard",
+    seed: int = 0,
+    device: str = "auto",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    engine: str = "local",
+    fresh: bool = False,
+    trust: bool = False,
+    code: bool = True,
+    seal: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Dossier:
+    """Put a subject through the checks and return the dossier, which is also the file `out`.
+
+    Everything measured is in the file at once; after a kill the same call goes on where it stopped. `out` defaults to
+    NAME.ward beside subject.toml. Raises SettingsError, DataError, ArtefactError, ModelError (before any check runs) and
+    DossierError; a check that raises becomes a finding with the verdict `error`.
+    """
+    described = subject if isinstance(subject, Subject) else Subject.load(subject)
+    _check_options(budget, batch_size)
+    limits = Policy.load(policy)
+    loading = Loading(device, batch_size, trust, code)
+    opened = open_subject(described, device=device, batch_size=batch_size, trust=trust, code=code)
+    worker = choose(opened, loading, engine=engine, workers=workers)
+    plan = make_plan(opened, patterns=checks, budget=budget, seed=seed)
+    path = Path(out) if out else described.folder / f"{described.name}.ward"
+    if fresh:
+        _set_aside(path)
+    with Journal(path, write=True) as journal:
+        run = Run(Memories(journal), opened, worker, plan, seed, progress or Silent())
+        run.begin(describe(plan, opened, limits, budget=budget, seed=seed))
+        run.checks()
+        run.finish(limits, budget)
+        if seal is not None and not _sealed(journal):
+            seal_journal(journal, Path(seal), policy=limits.hash, time=_now())
+    return Dossier.open(path)
+
+
+def _check_options(budget: str, batch_size: int | None) -> None:
+    if budget not in BUDGETS:
+        raise SettingsError(f"--budget {budget}: want one of {', '.join(BUDGETS)}")
+    if batch_size is not None and batch_size < 1:
+        raise SettingsError(f"--batch-size {batch_size}: want 1 or more")
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _sealed(journal: Journal) -> bool:
+    last = journal.last()
+    return last is not None and last.kind == "seal"
+
+
+def _set_aside(path: Path) -> None:
+    """Rename an old dossier; nothing is ever deleted."""
+    if path.exists():
+        with Journal(path, write=True):  # nobody else may be writing to it
+            stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%f")
+            path.rename(path.with_name(f"{path.stem}.{stamp}{path.suffix}"))
+
+
+@dataclass
+class Memories:
+    """The dossier as a memory of finished work."""
+
+    journal: Journal
+
+    def recall(self, kind: str, key: str) -> dict[str, Any] | None:
+        """Return the body kept under a key, arrays in place, or None."""
+        row = self.journal.find(kind, key)
+        return dict(self.journal.read(row)) if row else None
+
+    def keep(self, kind: str, key: str, body: Any) -> None:
+        """Write a row."""
+        self.journal.append(kind, key, body)
+
+
+@dataclass
+class Run:
+    """One run into one dossier."""
+
+    memory: Memories
+    opened: Opened
+    engine: Engine
+    plan: Plan
+    seed: int
+    progress: Progress
+    plan_key: str = ""
+    found: dict[str, Evidence] = field(default_factory=dict)
+
+    @property
+    def _journal(self) -> Journal:
+        return self.memory.journal
+
+    def begin(self, body: dict[str, Any]) -> None:
+        """Write the plan, unless the latest one says the same: then this run resumes it."""
+        content = digest(body)
+        plans = list(self._journal.rows("plan"))
+        if plans and plans[-1].body["subject"]["name"] != body["subject"]["name"]:
+            raise DossierError(
+                f"{self._journal.path}: holds the subject {plans[-1].body['subject']['name']!r}, "
+                f"not {body['subject']['name']!r}; choose another --out, or --fresh"
+            )
+        if plans and plans[-1].key.startswith(f"{content}:"):
+            self.plan_key = plans[-1].key
+            return
+        self.plan_key = f"{content}:{len(plans)}"
+        device = str(self.opened.device)
+        self._journal.append("plan", self.plan_key, {**body, "environment": environment(device), "time": _now()})
+
+    def checks(self) -> None:
+        """Run what has no evidence yet; a check that raises is an error, and the run goes on."""
+        for planned in self.plan.checks:
+            stored = self.memory.recall("evidence", planned.key)
+            if stored is not None:
+                self.found[planned.id] = Evidence.from_dict(stored)
+                continue
+            self.progress.say(planned.id)
+            try:
+                evidence = self._run(planned)
+            except DossierError:
+                raise
+            except Exception as error:
+                self._remember_error(planned, error)
+            else:
+                self._journal.append("evidence", planned.key, evidence.to_dict())
+                self.found[planned.id] = evidence
+
+    def _run(self, planned: Planned) -> Evidence:
+        if self._journal.find("start", planned.key) is None:
+            self._journal.append("start", planned.key, {"id": planned.id})
+        controls = run_controls(planned.check, self.opened, self.memory)
+        job = RunJob(
+            self.opened,
+            planned.check.name,
+            planned.settings,
+            planned.key,
+            self.seed,
+            self.engine,
+            self.memory,
+            self.progress,
+            self.found,
+            subject_key=self.plan.subject_key,
+        )
+        evidence = planned.check.run(self.opened.subject, planned.threat, job=job)
+        where = environment(str(self.opened.device))
+        return replace(evidence, cost=job.cost, controls=controls, environment=where)
+
+    def _remember_error(self, planned: Planned, error: Exception) -> None:
+        tries = sum(row.key.startswith(planned.key) for row in self._journal.rows("error"))
+        body = {
+            "evidence": planned.key,
+            "message": f"{type(error).__name__}: {error}"[:2000],
+            "traceback": "".join(traceback.format_exception(error)).encode(),
+        }
+        self._journal.append("error", f"{planned.key}:{tries}", body)
+
+    def finish(self, policy: Policy, budget: Budget) -> None:
+        """Judge what was found and end the run with the count of its rows; nothing new, no new rows."""
+        judged = judge(self.found, policy, budget=budget)
+        findings = {name: [limit.to_dict() for limit in limits] for name, limits in judged.items()}
+        body = {"plan": self.plan_key, "findings": findings}
+        key = f"{self.plan_key}:{digest(body)}"
+        if self._journal.find("judgement", key) is None:
+            self._journal.append("judgement", key, body)
+        last = self._journal.last()
+        if last is not None and last.kind not in ("finish", "seal"):
+            self._journal.append("finish", str(last.seq), {"count": last.seq, "plan": self.plan_key})

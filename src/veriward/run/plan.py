@@ -1,0 +1,147 @@
+"""What will run and what will not, and why; written down, with the policy, before anything is measured."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from veriward.adapters.code import listed
+from veriward.checks.contract import Check, lacks
+from veriward.checks.registry import select
+from veriward.core.canonical import digest, plain
+from veriward.core.errors import SettingsError
+from veriward.core.fingerprint import fingerprints
+from veriward.core.note import Note, note
+from veriward.core.policy import Budget, Policy
+from veriward.core.threat import Threat
+
+if TYPE_CHECKING:
+    from veriward.adapters.opened import Opened
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One finding to come. `key` names its evidence: everything that can change it, and nothing else."""
+
+    id: str
+    check: Check
+    threat: Threat
+    settings: Mapping[str, Any]
+    key: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for the plan's row."""
+        return {
+            "id": self.id,
+            "check": self.check.name,
+            "version": self.check.version,
+            "question": self.check.question,
+            "threat": self.threat.to_dict(),
+            "settings": plain(self.settings),
+            "key": self.key,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a run is going to do."""
+
+    checks: tuple[Planned, ...]
+    not_run: tuple[tuple[str, Note], ...]
+    parts: Mapping[str, str]  # the subject's fingerprints
+
+    @property
+    def subject_key(self) -> str:
+        """A name for the subject as a whole."""
+        return digest(dict(self.parts))
+
+
+def make_plan(opened: "Opened", *, patterns: Sequence[str] | None, budget: Budget, seed: int) -> Plan:
+    """Return what applies to a subject and what does not, each with its reason.
+
+    Raises SettingsError for patterns that match no check, and when nothing at all can run.
+    """
+    parts = {**fingerprints(opened.subject), "resolved": _resolved(opened)}
+    planned: list[Planned] = []
+    not_run: list[tuple[str, Note]] = []
+    for check in _in_order(select(patterns)):
+        reason = _refusal(check, opened)
+        if reason is None:
+            planned += _plan_check(check, opened, budget, seed, parts)
+        else:
+            not_run.append((check.name, reason))
+    if not planned and patterns:
+        reasons = "; ".join(f"{name}: {reason.code} {dict(reason.values)}" for name, reason in not_run)
+        raise SettingsError(f"none of the chosen checks applies to this subject: {reasons}")
+    return Plan(tuple(planned), tuple(not_run), parts)
+
+
+def _in_order(checks: Mapping[str, Check]) -> list[Check]:
+    """Return the checks so that each comes after those it names in `after`."""
+    left, ordered = dict(checks), []
+    while left:
+        ready = [name for name, check in left.items() if not set(check.after) & set(left)] or list(left)
+        ordered += [left.pop(name) for name in ready]
+    return ordered
+
+
+def _refusal(check: Check, opened: "Opened") -> Note | None:
+    if opened.task not in check.tasks:
+        return note("plan.task", task=opened.task, wanted=", ".join(check.tasks))
+    missing = lacks(opened.model, check.needs)
+    if missing:
+        return note("plan.needs", missing=", ".join(missing), access=opened.access)
+    return check.refuse(opened)
+
+
+def _plan_check(
+    check: Check, opened: "Opened", budget: Budget, seed: int, parts: Mapping[str, str]
+) -> list[Planned]:
+    threats = check.threats(opened)
+    settings = check.settings(budget)
+    read = {part: parts[part] for part in (*check.reads, "resolved")}
+    planned = []
+    for threat in threats:
+        name = check.name + (threat.suffix() if len(threats) > 1 else "")
+        key = digest(check.name, check.version, plain(settings), plain(threat.to_dict()), seed, read)
+        planned.append(Planned(name, check, threat, settings, key))
+    return planned
+
+
+def _resolved(opened: "Opened") -> str:
+    """Hash what was inferred, so that an inference that comes out otherwise is another subject."""
+    described = (opened.kind, opened.task, opened.access, opened.output, repr(opened.domain))
+    return digest(*described, [str(name) for name in opened.classes])
+
+
+def describe(plan: Plan, opened: "Opened", policy: Policy, *, budget: Budget, seed: int) -> dict[str, Any]:
+    """Return the plan's row: what a report needs to know about the run, without any data."""
+    return {
+        "subject": _subject(opened, plan),
+        "policy": {**policy.to_dict(), "hash": policy.hash},
+        "budget": budget,
+        "seed": seed,
+        "device": str(opened.device),
+        "code": listed(opened.subject),
+        "assumptions": [item.to_dict() for item in opened.assumptions],
+        "checks": [item.to_dict() for item in plan.checks],
+        "not_run": [{"check": name, "reason": reason.to_dict()} for name, reason in plan.not_run],
+    }
+
+
+def _subject(opened: "Opened", plan: Plan) -> dict[str, Any]:
+    subject, data = opened.subject, opened.subject.data
+    files = {"model": subject.model.path, "train": data.train, "test": data.test}
+    return {
+        "name": subject.name,
+        "task": opened.task,
+        "kind": opened.kind,
+        "format": opened.format,
+        "access": opened.access,
+        "output": opened.output,
+        "rows": {"train": opened.train.total if opened.train else None, "test": opened.test.total},
+        "shape": opened.width,
+        "classes": [str(name) for name in opened.classes][:100],
+        "groups": list(data.groups),
+        "fingerprints": dict(plan.parts),
+        "files": {name: path if isinstance(path, str) else None for name, path in files.items()},
+    }

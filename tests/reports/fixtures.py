@@ -1,0 +1,271 @@
+"""Dossiers as a run writes them, made by hand: the journal's rows without the attacks."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from veriward.core.dossier import Dossier
+from veriward.core.estimate import gap, not_estimable, proportion
+from veriward.core.evidence import Controlled, Cost, Evidence, Witness
+from veriward.core.journal import Journal
+from veriward.core.judge import judge
+from veriward.core.note import Note, note
+from veriward.core.policy import Policy
+from veriward.core.threat import Threat
+
+HOSTILE = '<script>alert("x")</script>'
+QUESTION = {
+    "evasion": "By how much can an attacker lower the accuracy?",
+    "leakage": "Can an attacker tell members from others?",
+    "fairness": "Are groups treated alike?",
+}
+
+
+@dataclass
+class Draft:
+    """What `write` puts into a dossier."""
+
+    subject: dict[str, Any]
+    evidence: dict[str, Evidence] = field(default_factory=dict)
+    errors: dict[str, tuple[str, Threat]] = field(default_factory=dict)
+    unfinished: dict[str, Threat] = field(default_factory=dict)
+    not_run: list[tuple[str, Note]] = field(default_factory=list)
+    policy: Policy = field(default_factory=lambda: Policy.load("default"))
+    budget: str = "standard"
+    finish: bool = True
+
+
+def write(path: Path, draft: Draft) -> Dossier:
+    """Append the rows of a run and open the dossier."""
+    checks = [_item(name, e.check, e.threat) for name, e in draft.evidence.items()]
+    checks += [_item(name, name.split("@")[0], threat) for name, (_, threat) in draft.errors.items()]
+    checks += [_item(name, name.split("@")[0], threat) for name, threat in draft.unfinished.items()]
+    with Journal(path, write=True) as journal:
+        journal.append("plan", "p1", _plan(draft, checks))
+        for name, evidence in draft.evidence.items():
+            journal.append("start", f"k:{name}", {"finding": name})
+            journal.append("evidence", f"k:{name}", evidence.to_dict())
+        for name, (message, _) in draft.errors.items():
+            journal.append("start", f"k:{name}", {"finding": name})
+            body = {"evidence": f"k:{name}", "message": message, "traceback": b"Traceback ...\nValueError: x"}
+            journal.append("error", f"k:{name}:1", body)
+        judged = judge(draft.evidence, draft.policy, budget=draft.budget)
+        if draft.finish:
+            body = {"plan": "p1", "findings": {n: [limit.to_dict() for limit in found] for n, found in judged.items()}}
+            journal.append("judgement", "j1", body)
+            last = journal.last()
+            journal.append("finish", "f1", {"count": last.seq if last else 0})
+    return Dossier.open(path)
+
+
+def _plan(draft: Draft, checks: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "subject": draft.subject,
+        "policy": {**draft.policy.to_dict(), "hash": draft.policy.hash},
+        "environment": {"python": "3.11.9", "veriward": "0.1.0", "torch": "2.10.0", "numpy": "2.3.0"},
+        "budget": draft.budget,
+        "seed": 0,
+        "device": "cpu",
+        "code": [{"file": "recipe.py", "hash": "71c0" + "0" * 60}],
+        "assumptions": [note("input.bounds_inferred", low=0.0, high=1.0).to_dict()],
+        "checks": checks,
+        "not_run": [{"check": name, "reason": reason.to_dict()} for name, reason in draft.not_run],
+        "time": "2026-01-15T09:30:00+00:00",
+    }
+
+
+def _item(name: str, check: str, threat: Threat) -> dict[str, Any]:
+    return {
+        "id": name,
+        "check": check,
+        "version": "1",
+        "question": QUESTION.get(check.split("/")[0], "A question?"),
+        "threat": threat.to_dict(),
+        "settings": {"steps": 40, "step_size": None, "attacks": ["pgd", "square"]},
+        "key": f"k:{name}",
+    }
+
+
+def subject(name: str = "shop-purchase", **changes: Any) -> dict[str, Any]:
+    """A table with nine features."""
+    base = {
+        "name": name,
+        "task": "classification",
+        "kind": "tabular",
+        "format": "skops",
+        "access": "scores",
+        "output": "probabilities",
+        "rows": {"train": 4800, "test": 1200},
+        "shape": "9",
+        "groups": ["gender", "region"],
+        "fingerprints": {"model": "3f9a" * 16, "train": "aa01" * 16, "test": "bb02" * 16, "recipe": "cc03" * 16},
+        "files": {"model": "model.skops", "train": "train.csv", "test": "test.csv"},
+    }
+    return {**base, **changes}
+
+
+def image_subject() -> dict[str, Any]:
+    """Digits, with gradients."""
+    return subject("digits", kind="image", format="pt2", access="gradients", output="logits", shape="8 × 8 × 1", groups=[])
+
+
+def evasion(
+    correct: int, broken: int, n: int, *, eps: float | None = None, witnesses: tuple[Witness, ...] = (), **more: Any
+) -> Evidence:
+    """An L∞ attack that turns `broken` of `correct` correct decisions around."""
+    at = {"norm": "linf"} if eps is None else {"eps": eps, "norm": "linf"}
+    units = {"eps": "raw input units"} if eps is not None else {}
+    estimates = (
+        proportion("clean_accuracy", correct, n, at=at),
+        proportion("robust_accuracy", correct - broken, n, at=at, bound="upper"),
+        proportion("attack_success_rate", broken, correct, at=at, bound="lower", unit="share of correct rows"),
+    )
+    settled: dict[str, Any] = {
+        "rows": n,
+        "outcomes": {"broken": np.zeros(n, np.int8)},
+        "cost": Cost(12.4, 48_000, 16_000, 96_120),
+        "controls": (
+            Controlled("linear, eps at the median margin", "robust_accuracy", 0.45, 0.55, 0.5),
+            Controlled("linear, eps 0", "robust_accuracy", 1.0, 1.0, 1.0),
+        ),
+        "witnesses": witnesses,
+    }
+    threat = Threat("misclassify", "scores" if eps is None else "gradients", at, units, 10_000)
+    return Evidence("evasion/linf", "1", threat, estimates, **{**settled, **more})
+
+
+def leakage(members: int, n: int, **more: Any) -> Evidence:
+    """A loss attack that recognises `members` of n at one false alarm in a hundred."""
+    estimates = (
+        proportion("tpr_at_fpr", members, n, at={"fpr": 0.01}, bound="lower", unit="share of members"),
+        proportion("tpr_at_fpr", members * 4, n, at={"fpr": 0.1}, bound="lower", unit="share of members"),
+        proportion("realised_fpr", 9, 1000, at={"fpr": 0.01}, unit="share of non-members"),
+        not_estimable("auc", note("estimate.no_rows"), unit="area under the ROC curve"),
+    )
+    threat = Threat("membership", "scores", {}, {}, None)
+    return Evidence("leakage/loss", "1", threat, estimates, rows=n, cost=Cost(3.1, 2000, 0, 2000), **more)
+
+
+def fairness(counts: dict[str, dict[str, tuple[int, int]]], **more: Any) -> Evidence:
+    """Rates of groups: {attribute: {group: (favourable, rows)}}."""
+    estimates = []
+    for attribute, groups in counts.items():
+        for group, (k, n) in groups.items():
+            at = {"attribute": attribute, "group": group}
+            estimates.append(proportion("selection_rate", k, n, at=at))
+            estimates.append(proportion("true_positive_rate", k * 8 // 10, n * 8 // 10, at=at))
+            estimates.append(proportion("false_positive_rate", k // 10, n * 2 // 10, at=at))
+        rates = [[k, n] for k, n in groups.values()]
+        true = [[k * 8 // 10, n * 8 // 10] for k, n in groups.values()]
+        false = [[k // 10, n * 2 // 10] for k, n in groups.values()]
+        at = {"attribute": attribute}
+        estimates.append(gap("demographic_parity_difference", [rates], at=at, names=list(groups)))
+        estimates.append(gap("equal_opportunity_difference", [true], at=at, names=list(groups)))
+        estimates.append(gap("equalized_odds_difference", [true, false], at=at, names=list(groups)))
+    threat = Threat("disparity", "labels", {}, {}, None)
+    return Evidence("fairness/groups", "1", threat, tuple(estimates), cost=Cost(0.8, 1200, 0, 1200), **more)
+
+
+def table_witnesses() -> tuple[Witness, ...]:
+    """Changes of a customer's row, the cheapest first."""
+    return (
+        Witness(117, "income +4 %", 0.4, {"was": "yes", "became": "no"}),
+        Witness(8, "income +7 %, age 41 → 43", 0.7, {"was": "no", "became": "yes"}),
+        Witness(954, "months 24 → 20", 0.83, {"was": "yes", "became": "no"}),
+    )
+
+
+def image_witnesses() -> tuple[Witness, ...]:
+    """Pictures of 8 × 8 pixels, before and after."""
+    draw = np.random.default_rng(0)
+    made = []
+    for i, row in enumerate((12, 40, 77, 91)):
+        clean = np.clip(np.outer(np.hanning(8), np.hanning(8)) * 1.3 + draw.normal(0, 0.05, (8, 8)), 0, 1)
+        attacked = np.clip(clean + 0.1 * np.sign(draw.normal(size=(8, 8))), 0, 1)
+        details = {"clean": clean[None], "adversarial": attacked[None], "bounds": [0.0, 1.0]}
+        made.append(Witness(row, "64 pixels moved by at most 0.1", 0.6 + i / 10, {**details, "was": "8", "became": "3"}))
+    return tuple(made)
+
+
+def shop() -> Draft:
+    """A failure, an undecided leak, groups that differ, checks that did not run."""
+    people = {"gender": {"f": (196, 600), "m": (288, 600)}, "region": {"北方": (240, 600), "south": (246, 600)}}
+    return Draft(
+        subject(),
+        {
+            "evasion/linf": evasion(1068, 737, 1200, witnesses=table_witnesses(), assumptions=_budget_assumed()),
+            "leakage/loss": leakage(21, 1000),
+            "fairness/groups": fairness(people),
+        },
+        not_run=[("certify/bounds", note("run.no_gradients")), ("evasion/l2", note("features.text_untouched", columns="x"))],
+    )
+
+
+def _budget_assumed() -> tuple[Note, ...]:
+    return (note("features.inferred", columns="income numeric, age integer"),)
+
+
+def several_eps() -> Draft:
+    """One subject under three sizes of change, with pictures."""
+    broken = {0.03: 40, 0.1: 190, 0.2: 320}
+    found = {f"evasion/linf@eps={eps:g}": _at_eps(eps, k) for eps, k in broken.items()}
+    return Draft(image_subject(), found, budget="standard")
+
+
+def _at_eps(eps: float, broken: int) -> Evidence:
+    return evasion(345, broken, 360, eps=eps, witnesses=image_witnesses() if broken > 100 else ())
+
+
+def healthy() -> Draft:
+    """Every limit kept."""
+    people = {"gender": {"f": (3000, 6000), "m": (3010, 6000)}}
+    found = {"evasion/linf": evasion(980, 0, 1000, eps=0.03), "fairness/groups": fairness(people)}
+    return Draft(subject("sound"), found)
+
+
+def hostile() -> Draft:
+    """Names that want to be HTML, move the cursor or reorder the page."""
+    bad = f"{HOSTILE}\x1b[2J\u202e"
+    witness = Witness(3, f"{bad} +4 %", 0.2, {"was": bad, "became": bad, bad: bad})
+    note_of_bad = note("features.text_untouched", columns=bad)
+    attacked = evasion(90, 80, 100, witnesses=(witness,), assumptions=(note_of_bad,), untested=(note_of_bad,))
+    grouped = fairness({bad: {bad: (10, 100), "b": (90, 100)}})
+    errors = {"leakage/loss": (f"ValueError: {bad}", Threat("membership", "scores"))}
+    made = subject(bad, shape=bad, format=bad, groups=[bad], files={"model": bad, "test": bad})
+    return Draft(made, {"evasion/linf": attacked, "fairness/groups": grouped}, errors, not_run=[(bad, note("x", y=bad))])
+
+
+def broken() -> Draft:
+    """A check that raised, one that was interrupted, one whose control failed, one that is alarmed."""
+    control = (Controlled("planted", "tpr_at_fpr", 0.4, 0.6, 0.1),)
+    alarmed = evasion(95, 2, 100, eps=0.1, alarms=(note("estimate.no_rows"),))
+    return Draft(
+        subject("rough"),
+        {"leakage/loss": leakage(9, 1000, controls=control), "evasion/linf@eps=0.1": alarmed},
+        {"fairness/groups": ("DataError: groups: column 'gender' holds one value", Threat("disparity", "labels"))},
+        {"evasion/l2@eps=1": Threat("misclassify", "scores", {"norm": "l2", "eps": 1.0}, {"eps": "raw input units"})},
+    )
+
+
+def unjudged() -> Draft:
+    """A run that was killed before its judgement."""
+    return Draft(
+        subject("killed"), {"evasion/linf": evasion(90, 10, 100)}, unfinished={"leakage/loss": Threat("membership", "scores")}, finish=False
+    )
+
+
+def one_sided() -> Draft:
+    """Few successes at a budget the policy does not accept, and a limit that nothing could be estimated for."""
+    single = fairness({"gender": {"f": (40, 100)}})
+    found = {"evasion/linf@eps=0.1": evasion(1150, 12, 1200, eps=0.1), "fairness/groups": single}
+    return Draft(subject("early"), found, budget="quick")
+
+
+def empty() -> Draft:
+    """No check applied."""
+    return Draft(subject("nothing"), not_run=[("evasion/linf", note("run.no_scores"))])
+
+
+ALL = {f.__name__: f for f in (shop, several_eps, healthy, hostile, broken, unjudged, one_sided, empty)}
