@@ -195,7 +195,7 @@ def shop() -> Draft:
     return Draft(
         subject(),
         {
-            "evasion/linf": evasion(1068, 737, 1200, witnesses=table_witnesses(), assumptions=_budget_assumed()),
+            "evasion/linf": evasion(1068, 801, 1200, witnesses=table_witnesses(), assumptions=_budget_assumed()),
             "leakage/loss": leakage(21, 1000),
             "fairness/groups": fairness(people),
         },

@@ -13,6 +13,9 @@ Array = np.ndarray[Any, Any]
 ROW = "#row"  # where a sampled row stood in its file
 LARGE_BYTES = 2 << 30  # files above are sampled by DuckDB, never held in memory as a whole
 SAMPLE_ROWS = 200_000
+# DuckDB would read "yes" as a boolean and codes as dates: only numbers are numbers, and "true" and "false" booleans
+CSV = "header = true, sample_size = -1, auto_type_candidates = ['BIGINT', 'DOUBLE', 'VARCHAR']"
+TRUTHS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 
 
@@ -145,15 +148,23 @@ def _read_table(path: Path, seed: int) -> tuple[dict[str, Array], int]:
 
 def _query(connection: Any, path: Path, seed: int) -> tuple[dict[str, Array], int]:
     literal = "'" + str(path).replace("'", "''") + "'"
-    reader = f"read_parquet({literal})" if path.suffix == ".parquet" else f"read_csv({literal}, header = true, sample_size = -1)"
+    reader = f"read_parquet({literal})" if path.suffix == ".parquet" else f"read_csv({literal}, {CSV})"
     columns = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {reader}").fetchall()]  # noqa: S608
     if len(columns) != len({name.lower() for name in columns}):
         raise DataError(f"{path}: two columns have the same name; rename one")
     if path.stat().st_size <= LARGE_BYTES:
         result = connection.execute(f"SELECT * FROM {reader}").fetchnumpy()  # noqa: S608
-        table = {name: _array(result[name], name) for name in columns}
+        table = {name: _truths(_array(result[name], name)) for name in columns}
         return table, len(next(iter(table.values()), ()))
     return _sampled(connection, reader, columns, seed)
+
+
+def _truths(column: Array) -> Array:
+    """Return a column of the words true and false as booleans; any other as it is."""
+    if column.dtype != object or not set(column[:100].tolist()) <= TRUTHS.keys():
+        return column
+    values = column.tolist()
+    return np.array([TRUTHS[v] for v in values]) if set(values) <= TRUTHS.keys() else column
 
 
 def _sampled(connection: Any, reader: str, columns: list[str], seed: int) -> tuple[dict[str, Array], int]:
@@ -162,4 +173,4 @@ def _sampled(connection: Any, reader: str, columns: list[str], seed: int) -> tup
     numbered = f'SELECT *, row_number() OVER () - 1 AS "{ROW}" FROM {reader}'  # noqa: S608
     chosen = f'hash("{ROW}", {derive_key(seed, "rows of a large file")}) < {int(share * (2**64 - 1))}::UBIGINT'
     result = connection.execute(f"SELECT * FROM ({numbered}) WHERE {chosen}").fetchnumpy()  # noqa: S608
-    return {name: _array(result[name], name) for name in [*columns, ROW]}, total
+    return {name: _truths(_array(result[name], name)) for name in [*columns, ROW]}, total

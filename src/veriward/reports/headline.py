@@ -76,3 +76,8 @@ def limits_broken(dossier: Dossier) -> tuple[int, int]:
     """Return how many limits are broken, and how many there are."""
     limits = [limit for finding in dossier for limit in finding.limits]
     return sum(limit.verdict == "fail" for limit in limits), len(limits)
+
+
+def preregistered(dossier: Dossier) -> bool:
+    """Return whether the policy stood in the file before every piece of evidence there is."""
+    return all(finding.preregistered for finding in dossier if finding.evidence is not None)

@@ -10,7 +10,7 @@ from veriward.core.evidence import Cost
 from veriward.core.finding import WORST_FIRST, Finding, Verdict
 from veriward.reports.advice import first
 from veriward.reports.catalogue import Catalogue
-from veriward.reports.headline import MARKERS, Headline, counts, headline
+from veriward.reports.headline import MARKERS, Headline, counts, headline, preregistered
 from veriward.reports.numbers import SPACE, condition, interval, point, thousands
 from veriward.reports.wording import harmless, label, would_decide
 
@@ -18,17 +18,19 @@ COLOURS = {"fail": "31", "error": "35", "inconclusive": "33", "pass": "32", "not
 GAP = "  "
 INDENT = "  "
 NARROWEST = 40
+SHORTEST = 9  # cells that a verdict needs beside the columns
 BETWEEN = " · "
 
 
 @dataclass(frozen=True)
 class Line:
-    """One row of the table: its cells, the verdict with its reason, and the lines under it."""
+    """One row of the table: its cells, the verdict, what it waits for, and the lines under it."""
 
+    colour: str
     marker: str
     cells: tuple[str, ...]
-    verdict: str
-    colour: str
+    verdict: str = ""
+    told: str = ""  # the verdict with its reason
     reason: str = ""
     below: tuple[str, ...] = ()
 
@@ -39,16 +41,15 @@ def summary(
     """Return what a dossier says, as plain text no wider than `width`; `paint` adds ANSI colours."""
     words = Catalogue.load(lang)
     width = max(width, NARROWEST)
-    lines = [*_head(dossier, words), *_table(_lines(dossier, words), width, paint), *_foot(dossier, words, report_path)]
-    folded = [part for line in lines for part in (_fold(line, width) if _cells(line) > width and not paint else [line])]
-    return "\n".join(folded).replace(SPACE, " ") + "\n"
+    lines = [*_head(dossier, words, width), *_table(_lines(dossier, words), width, paint)]
+    lines += [part for line in _foot(dossier, words, report_path) for part in _fold(line, width)]
+    return "\n".join(lines).replace(SPACE, " ") + "\n"
 
 
-def _head(dossier: Dossier, words: Catalogue) -> list[str]:
+def _head(dossier: Dossier, words: Catalogue, width: int) -> list[str]:
     subject, policy = dossier.subject, dossier.policy
     rows = words.text("summary.test_rows", rows=subject["rows"]["test"], shape=harmless(subject.get("shape") or "?"))
-    before = all(finding.preregistered for finding in dossier)
-    fixed = words.text("summary.before" if before else "summary.after")
+    fixed = words.text("summary.before" if preregistered(dossier) else "summary.after")
     parts = [
         harmless(subject["name"]),
         f"{harmless(subject.get('format') or subject['kind'])}, {words.term('access', subject['access'])}",
@@ -56,9 +57,18 @@ def _head(dossier: Dossier, words: Catalogue) -> list[str]:
         words.text("summary.policy", name=harmless(policy["name"]), hash=policy["hash"][:4], fixed=fixed),
         words.text("summary.seed", seed=dossier.plan["seed"]),
     ]
-    lines = [BETWEEN.join(parts)]
+    lines = _packed(parts, width)
     code = [f"{harmless(item['file'])}@{item['hash'][:4]}" for item in dossier.plan.get("code", ())]
-    return [*lines, words.text("summary.code", code=code)] if code else lines
+    return [*lines, *_fold(words.text("summary.code", code=code), width)] if code else lines
+
+
+def _packed(parts: Sequence[str], width: int) -> list[str]:
+    """Return the parts in as few lines as hold them; a part breaks only where it alone is too wide."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        longer = lines[-1] + BETWEEN + part
+        lines = [*lines[:-1], longer] if _cells(longer) <= width else [*lines, part]
+    return [line for packed in lines for line in _fold(packed, width)]
 
 
 def _lines(dossier: Dossier, words: Catalogue) -> list[Line]:
@@ -66,18 +76,20 @@ def _lines(dossier: Dossier, words: Catalogue) -> list[Line]:
     skipped = []
     for item in dossier.not_run:
         reason = words.text("summary.not_run", reason=harmless(words.note(item["reason"])))
-        skipped.append(Line(MARKERS["not_applicable"], (harmless(item["check"]),), "", COLOURS["not_run"], reason))
+        skipped.append(Line(COLOURS["not_run"], MARKERS["not_applicable"], (harmless(item["check"]),), told=reason))
     return found + skipped
 
 
 def _line(dossier: Dossier, finding: Finding, words: Catalogue) -> Line:
     top = headline(finding)
     reason = would_decide(finding, top.limit if top else None, words, dossier.policy)
+    verdict = words.term("verdict_loud", finding.verdict)
     return Line(
+        COLOURS[finding.verdict],
         MARKERS[finding.verdict],
         (harmless(finding.id), *(_numbers(top, words) if top else ())),
-        words.term("verdict_loud", finding.verdict),
-        COLOURS[finding.verdict],
+        verdict,
+        words.text("summary.verdict", verdict=verdict, why=reason) if reason else verdict,
         reason,
         tuple(_below(finding, top, words)),
     )
@@ -106,32 +118,41 @@ def _count(n: int, verdict: Verdict | str, words: Catalogue) -> str:
 
 
 def _table(lines: Sequence[Line], width: int, paint: bool) -> list[str]:
-    """Return the lines in columns; a verdict that does not fit beside them moves below."""
+    """Return the lines in columns, or each finding as a small paragraph where the columns are wider than the screen."""
     columns = max((len(line.cells) for line in lines), default=0)
-    full = [line for line in lines if len(line.cells) > 1] or list(lines)
-    widths = [max((_cells(line.cells[i]) for line in full if i < len(line.cells)), default=0) for i in range(columns)]
-    if widths:
-        widths[0] = max(_cells(line.cells[0]) for line in lines)
-    drawn: list[str] = []
-    for line in lines:
-        drawn += _row(line, widths, width, paint)
-    return drawn
+    widths = [max(_cells(line.cells[i]) for line in lines if i < len(line.cells)) for i in range(columns)]
+    wide = len(INDENT) + 2 + sum(widths) + len(GAP) * len(widths) + SHORTEST > width
+    return [row for line in lines for row in (_paragraph if wide else _row)(line, widths, width, paint)]
 
 
 def _row(line: Line, widths: Sequence[int], width: int, paint: bool) -> list[str]:
+    """Return a line in columns; a reason that does not fit beside the verdict moves below."""
     margin = len(INDENT) + 2 + widths[0] + len(GAP)
-    cells = GAP.join(_pad(cell, size) for cell, size in zip(line.cells, widths, strict=False))
-    told = f"{line.verdict}: {line.reason}" if line.verdict and line.reason else line.verdict or line.reason
-    row = f"{INDENT}{_tint(line.marker, line.colour, paint)} {cells}"
-    used = len(INDENT) + 2 + _cells(cells)
+    cells = GAP.join(_pad(cell, size) for cell, size in zip(line.cells, widths, strict=False)) + GAP
+    free = width - len(INDENT) - 2 - _cells(cells)
     below = [part for text in line.below for part in _fold(text, width - margin)]
-    if used + len(GAP) + _cells(told) <= width:
-        first_line = f"{row}{GAP}{told.replace(line.verdict, _tint(line.verdict, line.colour, paint), 1)}".rstrip()
-    else:
-        fits = line.reason and line.verdict and used + len(GAP) + _cells(line.verdict) <= width
-        first_line = (f"{row}{GAP}{_tint(line.verdict, line.colour, paint)}" if fits else row).rstrip()
-        below = _fold(line.reason if fits else told, width - margin) + below
-    return [first_line, *(" " * margin + text for text in below)]
+    beside = line.told
+    if _cells(line.told) > free:
+        beside = line.verdict
+        below = _fold(line.reason or line.told, width - margin) + below
+    row = f"{INDENT}{_tint(line.marker, line.colour, paint)} {cells}{_tinted(beside, line, paint)}"
+    return [row.rstrip(), *(" " * margin + text for text in below)]
+
+
+def _paragraph(line: Line, _: Sequence[int], width: int, paint: bool) -> list[str]:
+    margin = len(INDENT) + 2
+    texts = [GAP.join(cell for cell in line.cells[1:] if cell), line.told, *line.below]
+    head, *rest = _fold(line.cells[0], width - margin)
+    parts = rest + [part for text in texts if text for part in _fold(text, width - margin)]
+    marked = f"{INDENT}{_tint(line.marker, line.colour, paint)} {head}"
+    return [marked, *(" " * margin + _tinted(part, line, paint) for part in parts)]
+
+
+def _tinted(text: str, line: Line, paint: bool) -> str:
+    """Return the text with the verdict it starts with in colour."""
+    if not line.verdict or not text.startswith(line.verdict):
+        return text
+    return _tint(line.verdict, line.colour, paint) + text.removeprefix(line.verdict)
 
 
 def _foot(dossier: Dossier, words: Catalogue, report_path: str | Path | None) -> list[str]:

@@ -6,7 +6,7 @@ import re
 from .arrays import MAGIC as NPY
 from .safetensors import looks_like_safetensors
 from .source import Source
-from .zips import END, LOCAL, find_end
+from .zips import END, LOCAL, has_directory
 
 _PROBE = 1 << 16
 
@@ -74,7 +74,7 @@ def starts_like_pickle(source: Source) -> bool:
 
 
 def _sniffed_weakly(source: Source, lead: bytes) -> str:
-    if find_end(source) is not None:
+    if has_directory(source):
         return "zip"  # with something before its first member, which the reader of zips will tell
     if _is_text(source):
         return "json" if lead.lstrip()[:1] in (b"{", b"[") else "text"

@@ -1,15 +1,11 @@
 """Checkpoints that torch wrote before 1.6: five pickles, then the storages as raw bytes."""
 
-from .machine import Machine, Rules
+from .machine import Machine
 from .opcodes import Reader
 from .place import Place
 from .source import Source
 
 MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER, the first pickle of such a file
-
-# What follows it: the protocol number, the byte order and sizes, the object, the keys of the storages.
-_PICKLES = (Rules(), Rules(), Rules(storages=True), Rules())
-
 
 def scan_legacy(source: Source, at: int, place: Place) -> None:
     """Read the pickles that follow the magic number, and account for every byte behind them.
@@ -21,8 +17,9 @@ def scan_legacy(source: Source, at: int, place: Place) -> None:
     'unknown'
     """
     storages: dict[str, int] = {}
-    for rules in _PICKLES:
-        machine = Machine(Reader(source, at), place, rules, storages)
+    # the protocol number, the byte order and sizes, the object, the keys of the storages
+    for allowed in (None, None, storages, None):
+        machine = Machine(Reader(source, at), place, allowed)
         if not machine.run():
             return
         at = machine.reader.at

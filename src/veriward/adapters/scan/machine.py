@@ -6,7 +6,7 @@ knowing, and a reader more forgiving than CPython might get there.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .builds import complaint
 from .calls import CALLS, Arguments, is_data, is_made, storage_bytes
@@ -20,21 +20,6 @@ from .values import UNKNOWN, Data, Global, Made, Unknown, Value, packed
 _BATCH = 1024  # opcodes paid for at once
 _LOCATION = re.compile(r"[a-z]{2,16}(:\d{1,4})?")
 _PLAIN_TEXT = re.compile(r"[^'\"\\\x00-\x1f]*")
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What the container of a pickle allows it.
-
-    `storages`: persistent ids may name torch storages. `plain_texts`: no text may hold quotes, backslashes or control
-    characters, because the loader pastes some of them into code.
-
-    >>> Rules().storages
-    False
-    """
-
-    storages: bool = False
-    plain_texts: bool = False
 
 
 @dataclass
@@ -51,9 +36,9 @@ class Machine:
 
     reader: Reader
     place: Place
-    rules: Rules = Rules()
-    storages: dict[str, int] = field(default_factory=dict)  # key: bytes, of all persistent ids met
+    storages: dict[str, int] | None = None  # key: bytes, filled in; None where persistent ids have no meaning
     result: Value = UNKNOWN
+    malformed: bool = False
     at: int = 0
 
     def __post_init__(self) -> None:
@@ -91,12 +76,13 @@ class Machine:
         return action
 
     def _malformed(self, what: str) -> None:
+        self.malformed = True
         self.place.unknown(self.at, "malformed pickle", f"the stream {what}")
 
     # -- stack and memo ------------------------------------------------------------------------------------------
 
     def _on_push(self, value: Value) -> None:
-        if self.rules.plain_texts and isinstance(value, str) and not _PLAIN_TEXT.fullmatch(value):
+        if self.place.pasted and isinstance(value, str) and not _PLAIN_TEXT.fullmatch(value):
             self.place.unknown(self.at, value, "a text with quotes or control characters, where the loader builds code")
         self.stack.push(value)
 
@@ -276,7 +262,7 @@ class Machine:
         self.stack.push(self._storage(self.stack.pop()))
 
     def _storage(self, name: Value) -> Value:
-        match name if self.rules.storages else None:
+        match name if self.storages is not None else None:
             case ("storage", Global() as kind, str() as key, str() as location, int() as count) | (
                 "storage",
                 Global() as kind,
@@ -294,6 +280,7 @@ class Machine:
         return UNKNOWN
 
     def _stored(self, key: str, size: int) -> Value:
+        assert self.storages is not None
         if self.storages.setdefault(key, size) != size:
             self.place.unknown(self.at, f"storage {key}", "is given two sizes, so tensors could reach beyond it")
         return Made("storage", key)

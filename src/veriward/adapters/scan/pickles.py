@@ -1,13 +1,14 @@
 """Streams of pickles: one after the other, with what is left over."""
 
 from .legacy import MAGIC, scan_legacy
-from .machine import Machine, Rules
+from .machine import Machine
 from .opcodes import Reader
 from .place import Place
 from .source import Source
+from .zips import LOCAL
 
 
-def scan_pickles(source: Source, place: Place, rules: Rules = Rules()) -> str:  # noqa: B008 -- frozen
+def scan_pickles(source: Source, place: Place) -> str:
     r"""Read every pickle of a stream and note what it holds; returns the kind, "pickle" or "torch-legacy".
 
     >>> from .place import Purse
@@ -15,21 +16,28 @@ def scan_pickles(source: Source, place: Place, rules: Rules = Rules()) -> str:  
     >>> scan_pickles(Source.of(b"N."), Place("x", Notes(), Purse(), lambda source, place: ""))
     'pickle'
     """
-    machine = Machine(Reader(source), place, rules)
+    machine = Machine(Reader(source), place)
     if not machine.run():
         return "pickle"
     if machine.result == MAGIC:
         scan_legacy(source, machine.reader.at, place)
         return "torch-legacy"
-    _scan_rest(source, machine.reader.at, place, rules)
+    scan_rest(source, machine.reader.at, place)
     return "pickle"
 
 
-def _scan_rest(source: Source, at: int, place: Place, rules: Rules) -> None:
-    """What follows a pickle is another pickle, or something that nobody can account for."""
+def scan_rest(source: Source, at: int, place: Place) -> None:
+    r"""What follows a pickle is another pickle, or something that nobody can account for.
+
+    >>> from .place import Purse
+    >>> from .result import Notes
+    >>> place = Place("x", Notes(), Purse(), lambda source, place: "")
+    >>> scan_rest(Source.of(b"N.N."), 2, place); place.notes.outcome
+    'clean'
+    """
     while at < source.size:
         trial = place.trial()
-        machine = Machine(Reader(source, at), trial, rules)
+        machine = Machine(Reader(source, at), trial)
         finished = machine.run()
         if not finished and trial.notes.outcome != "dangerous":
             place.unknown(at, f"{source.size - at} trailing bytes", "follow the last pickle and are none themselves")
@@ -40,11 +48,11 @@ def _scan_rest(source: Source, at: int, place: Place, rules: Rules) -> None:
         at = machine.reader.at
 
 
-def scan_guess(source: Source, place: Place, rules: Rules = Rules()) -> bool:  # noqa: B008 -- frozen
+def scan_guess(source: Source, place: Place) -> bool:
     r"""Read bytes that may be a pickle: notes its findings and answers True if they are one.
 
-    Bytes count as a pickle when they run to a STOP or, broken off or not, name a gadget on the way: pickle.load runs
-    what precedes an error.
+    Bytes count as a pickle when they run to a STOP without an error or, whatever follows, name a gadget on the way:
+    pickle.load runs what precedes an error.
 
     >>> from .place import Purse
     >>> from .result import Notes
@@ -52,8 +60,30 @@ def scan_guess(source: Source, place: Place, rules: Rules = Rules()) -> bool:  #
     False
     """
     trial = place.trial()
-    finished = Machine(Reader(source), trial, rules).run()
-    if not finished and trial.notes.outcome != "dangerous":
+    machine = Machine(Reader(source), trial)
+    sound = machine.run() and not machine.malformed
+    if not sound and trial.notes.outcome != "dangerous":
         return False
     place.merge(trial)
     return True
+
+
+def scan_raw(source: Source, place: Place) -> None:
+    r"""Check bytes that a loader takes as plain numbers: they may not also be a pickle, an archive or a program.
+
+    Numbers can look like a pickle by chance, so one that is only odd counts when it announces itself by PROTO.
+
+    >>> from .place import Purse
+    >>> from .result import Notes
+    >>> place = Place("x", Notes(), Purse(), lambda source, place: "")
+    >>> scan_raw(Source.of(b"cos\nsystem\n."), place); place.notes.outcome
+    'dangerous'
+    """
+    lead = source.read(0, 4)
+    if lead in (LOCAL, b"\x7fELF"):
+        place.look(source, place)
+        return
+    trial = place.trial()
+    guessed = scan_guess(source, trial)
+    if trial.notes.outcome == "dangerous" or (guessed and lead[:1] == b"\x80"):
+        place.merge(trial)

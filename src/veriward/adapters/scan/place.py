@@ -42,6 +42,7 @@ class Purse:
 class Place:
     """The name of the content at hand, its depth, and the notes of the whole scan.
 
+    `pasted`: the loader pastes texts from here into code, so none may hold quotes, backslashes or control characters.
     `look(source, place)` types and reads nested content, whatever it is, and returns its kind.
 
     >>> place = Place("a.zip", Notes(), Purse(), lambda source, place: "text")
@@ -54,6 +55,7 @@ class Place:
     purse: Purse
     look: Callable[[Source, "Place"], str]
     depth: int = 0
+    pasted: bool = False
 
     def inside(self, member: str) -> "Place":
         """The place of a member of this archive.

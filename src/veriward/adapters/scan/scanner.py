@@ -10,7 +10,7 @@ from .place import MAX_DEPTH, Exhausted, Place, Purse
 from .result import Notes, ScanResult, shown
 from .safetensors import scan_safetensors
 from .source import Source, opened
-from .zips import find_end
+from .zips import has_directory
 
 _NOT_READ = {
     "empty": "holds nothing",
@@ -79,7 +79,7 @@ def _look_twice(kind: str, source: Source, place: Place) -> str:
     is_pickle = scan_guess(source, place)
     if is_pickle and kind in ("text", "unknown", "onnx", "xgboost", "json"):
         return scan_pickles(source, place)
-    if find_end(source) is not None:
+    if has_directory(source):
         place.unknown(0, f"{kind} and zip", "is a zip for readers that look at the end of a file")
         scan_zip(source, place.inside("zip"))
     if kind == "safetensors":

@@ -89,6 +89,19 @@ def find_end(source: Source) -> int | None:
     return begin + cut if cut >= 0 and cut + 22 <= len(tail) else None
 
 
+def has_directory(source: Source) -> bool:
+    """Whether the end record leads to a directory: the difference between a zip and a chance of four bytes.
+
+    >>> has_directory(Source.of(END + bytes(18)))
+    False
+    """
+    at = find_end(source)
+    if at is None:
+        return False
+    size, offset = struct.unpack_from("<12xII", source.read(at, 22))
+    return any(source.read(place, 4) == CENTRAL for place in (offset, at - size))
+
+
 def read_archive(source: Source, place: Place) -> Archive | None:
     """The members of a zip, with a note for every contradiction in its structure; None where it has no directory.
 

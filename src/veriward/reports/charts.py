@@ -1,0 +1,135 @@
+"""Charts as plain Vega-Lite dicts, drawn to SVG without a browser and made fit to stand inside a page.
+
+Colours are CSS variables of the page, so that a chart follows its theme.
+"""
+
+import itertools
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from veriward.core.estimate import Estimate
+from veriward.core.finding import Judged
+from veriward.reports.headline import threshold, wants_large
+
+Spec = dict[str, Any]
+VERSION = "v5.20"
+FONT = "system-ui, sans-serif"
+STRIP = (240, 22)
+TOPS = (0.01, 0.02, 0.05, 0.1, 0.25)  # ends of an axis of small shares
+AXIS: Spec = {"grid": False, "tickCount": 4, "domainColor": "var(--line)", "tickColor": "var(--line)"}
+CONFIG: Spec = {
+    "font": FONT,
+    "view": {"stroke": None},
+    "axis": {**AXIS, "labelColor": "var(--soft)", "titleColor": "var(--soft)", "labelFontSize": 11, "titleFontSize": 11},
+    "header": {"labelColor": "var(--ink)", "labelFontSize": 12, "titleFontSize": 0},
+}
+NOISE = re.compile(r' (?:class|role|version|aria-[a-z]+|xmlns:xlink|stroke-miterlimit|pointer-events)="[^"]*"')
+
+
+def extent(estimate: Estimate, limits: Iterable[Judged]) -> tuple[float, float]:
+    """Return the ends of the axis on which an estimate and its limits are drawn."""
+    ends = [estimate.low, estimate.high, *(threshold(c) for limit in limits for c in (limit.pass_if, limit.fail_if))]
+    known = [end for end in ends if end is not None]
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    if low >= 0 and high <= 1:
+        return 0.0, next((top for top in TOPS if high <= 0.9 * top), 1.0)
+    margin = (high - low) * 0.1 or 1.0
+    return low - margin, high + margin
+
+
+def strip(estimate: Estimate, limit: Judged | None, ends: tuple[float, float]) -> Spec:
+    """Return one line: what passes and fails shaded, the interval as a bar, the value as a dot."""
+    zones, marks = (_zones(limit, ends), _limit(limit)) if limit else ([], [])
+    layers: list[Spec] = [_layer([{"a": ends[0], "b": ends[1]}], {"type": "rule", "color": "var(--line)"}, ends, wide=True)]
+    for zone in zones:
+        mark = {"type": "rect", "color": f"var(--{zone.pop('zone')}-soft)"}
+        layers.append(_layer([zone], mark, ends, wide=True))
+    layers += [_layer([m], {"type": "tick", "color": "var(--ink)", "thickness": 1.5, "size": 22}, ends) for m in marks]
+    if estimate.value is not None:
+        bar = {"type": "rule", "color": "var(--ink)", "strokeWidth": 4, "strokeCap": "round", "opacity": 0.45}
+        layers.append(_layer([{"a": estimate.low, "b": estimate.high}], bar, ends, wide=True))
+        dot = {"type": "point", "filled": True, "color": "var(--ink)", "size": 70, "opacity": 1}
+        layers.append(_layer([{"a": estimate.value}], dot, ends))
+    return {"width": STRIP[0], "height": STRIP[1], "padding": 0, "background": None, "config": CONFIG, "layer": layers}
+
+
+def _layer(values: list[Spec], mark: Spec, ends: tuple[float, float], *, wide: bool = False) -> Spec:
+    scale = {"domain": list(ends), "nice": False, "zero": False}
+    x: Spec = {"field": "a", "type": "quantitative", "scale": scale, "axis": None}
+    encoding = {"x": x, "x2": {"field": "b"}} if wide else {"x": x}
+    if mark["type"] != "rect":
+        encoding["y"] = {"value": STRIP[1] / 2}
+    return {"data": {"values": values}, "mark": mark, "encoding": encoding}
+
+
+def _zones(limit: Judged, ends: tuple[float, float]) -> list[Spec]:
+    passes, fails = threshold(limit.pass_if), threshold(limit.fail_if)
+    if wants_large(limit):
+        return [{"zone": "pass", "a": passes, "b": ends[1]}, {"zone": "fail", "a": ends[0], "b": fails}]
+    return [{"zone": "pass", "a": ends[0], "b": passes}, {"zone": "fail", "a": fails, "b": ends[1]}]
+
+
+def _limit(limit: Judged) -> list[Spec]:
+    return [{"a": threshold(limit.pass_if)}]
+
+
+def groups(rates: Sequence[tuple[str, str, Estimate]]) -> Spec:
+    """Return rates of groups with their intervals, (panel, group, estimate) each, one panel per rate."""
+    values = [
+        {"panel": panel, "group": group, "value": e.value, "low": e.low, "high": e.high}
+        for panel, group, e in rates
+        if e.value is not None
+    ]
+    order = list(dict.fromkeys(panel for panel, _, _ in rates))
+    named = list(dict.fromkeys(group for _, group, _ in rates))
+    y = {"field": "group", "type": "nominal", "title": None, "sort": named, "axis": {"labelLimit": 150, "ticks": False}}
+    x = {"type": "quantitative", "scale": {"domain": [0, 1]}, "title": None}
+    spans = {"mark": _SPAN, "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}, "y": y}}
+    dots = {"mark": _DOT, "encoding": {"x": {**x, "field": "value"}, "y": y}}
+    facet = {"field": "panel", "type": "nominal", "sort": order, "title": None}
+    inner = {"width": 170, "height": {"step": 22}, "layer": [spans, dots]}
+    return {"data": {"values": values}, "background": None, "config": CONFIG, "facet": {"column": facet}, "spec": inner}
+
+
+_SPAN: Spec = {"type": "rule", "color": "var(--ink)", "strokeWidth": 4, "strokeCap": "round", "opacity": 0.35}
+_DOT: Spec = {"type": "point", "filled": True, "color": "var(--ink)", "size": 60, "opacity": 1}
+
+
+def curve(points: Sequence[tuple[float, Estimate]], limit: Judged | None, titles: tuple[str, str]) -> Spec:
+    """Return a metric over the size of the change, with its intervals and the limit."""
+    values = [{"x": x, "value": e.value, "low": e.low, "high": e.high} for x, e in points if e.value is not None]
+    x = {"field": "x", "type": "quantitative", "title": titles[0], "scale": {"zero": True}}
+    y: Spec = {"type": "quantitative", "title": titles[1], "scale": {"domain": [0, 1]}}
+    layers: list[Spec] = [
+        {"mark": {"type": "line", "color": "var(--soft)", "strokeWidth": 1}, "encoding": {"x": x, "y": {**y, "field": "value"}}},
+        {"mark": _SPAN, "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}}},
+        {"mark": _DOT, "encoding": {"x": x, "y": {**y, "field": "value"}}},
+    ]
+    if limit:
+        rule = {"type": "rule", "color": "var(--fail)", "strokeDash": [4, 3]}
+        line = {"data": {"values": [{"y": threshold(limit.pass_if)}]}, "mark": rule}
+        layers.append({**line, "encoding": {"y": {**y, "field": "y"}}})
+    return {"data": {"values": values}, "width": 360, "height": 150, "background": None, "config": CONFIG, "layer": layers}
+
+
+def drawer() -> Callable[[Spec, str], str]:
+    """Return a function that draws a chart with a spoken description; names inside its drawings never repeat."""
+    numbers = itertools.count()
+    return lambda spec, spoken: tidy(_svg(spec), f"c{next(numbers)}-", spoken)
+
+
+def _svg(spec: Mapping[str, Any]) -> str:
+    import vl_convert
+
+    # no base address is allowed: a chart holds its data, and drawing it must not reach for a network
+    svg: str = vl_convert.vegalite_to_svg(dict(spec), allowed_base_urls=[])
+    return svg
+
+
+def tidy(svg: str, prefix: str, spoken: str) -> str:
+    """Return a drawing with unique names, without Vega's attributes, and with a description for readers who listen."""
+    plain = NOISE.sub("", svg)
+    named = re.sub(r'\bid="', f'id="{prefix}', plain).replace("url(#", f"url(#{prefix}")
+    return named.replace("<svg ", f'<svg role="img" aria-label="{escape(spoken, quote=True)}" ', 1)
