@@ -23,6 +23,15 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
     return min(verdicts, key=WORST_FIRST.index, default="not_applicable")
 
 
+def exit_code(verdicts: Sequence[Verdict]) -> int:
+    """Return what a process should exit with: 1 for any fail, else 3 for anything undecided or broken, else 0.
+
+    >>> exit_code(["pass", "inconclusive"])
+    3
+    """
+    return {"fail": 1, "error": 3, "inconclusive": 3}.get(worst(verdicts), 0)
+
+
 @dataclass(frozen=True)
 class Judged:
     """One limit of the policy held against one estimate."""

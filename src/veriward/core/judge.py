@@ -8,7 +8,6 @@ interval meets the pass condition and nothing speaks against it. Everything else
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from scipy.special import bdtrik, bdtri, ndtri
 
@@ -210,13 +209,3 @@ def _detectable_share(n: int, fails: Condition, level: float) -> float | None:
         return None
     truth = float(bdtri(critical, n, POWER))  # P(X <= critical | truth) = POWER
     return 1 - truth if fails.wants_large else truth
-
-
-def exit_code(verdicts: Sequence[Verdict]) -> int:
-    """Return 1 for any fail, else 3 for anything undecided or broken, else 0.
-
-    >>> exit_code(["pass", "inconclusive"])
-    3
-    """
-    overall: Any = worst(verdicts)
-    return {"fail": 1, "error": 3, "inconclusive": 3}.get(overall, 0)

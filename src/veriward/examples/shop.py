@@ -12,7 +12,7 @@ import numpy as np
 
 from veriward.core.streams import Stream
 
-TRAIN_ROWS, TEST_ROWS = 3000, 8000
+TRAIN_ROWS, TEST_ROWS = 3000, 4000
 REGIONS = ("东北", "华东", "华中", "华南", "西南")
 AREA_CODES = ("210102", "310101", "420102", "440103", "510104")
 WISHES = ("想买节能热水器", "询问洗衣机安装", "比较两款冰箱的价格", "反映空调噪音大", "要求周末送货", "咨询以旧换新")
@@ -35,7 +35,7 @@ test = "test.csv"
 label = "bought"
 favourable = "yes"
 id = "customer"
-groups = ["gender"]
+groups = ["gender", "region"]
 quasi_identifiers = ["age", "region", "gender"]
 private = ["notes"]
 
@@ -75,15 +75,15 @@ def customers(n: int, stream: Stream) -> Columns:
     """
     draw = stream.generator()
     age = draw.integers(18, 81, n)
-    income = np.exp(draw.normal(8.9, 0.45, n)).round(-1).astype(np.int64)
+    income = np.exp(draw.normal(8.9, 0.11, n)).round(-1).astype(np.int64)
     household = 1 + draw.binomial(4, 0.4, n)
     visits = draw.poisson(3.0, n)
-    price = np.exp(draw.normal(7.7, 0.5, n)).round(-1).astype(np.int64)
+    price = np.exp(draw.normal(7.7, 0.09, n)).round(-1).astype(np.int64)
     months = draw.geometric(0.05, n)
     # people buy what they can afford, when the old one is old: a sharp matter of price against income
     afford = np.log(income * (0.9 + 0.08 * household) / (3.2 * price))
-    wish = 3.4 * afford + 0.15 * (visits - 3) + 0.02 * (months - 20) - 0.004 * (age - 45)
-    bought = wish + draw.logistic(0.0, 0.55, n) > 0
+    wish = 10.0 * afford + 0.10 * (visits - 3) + 0.01 * (months - 20) - 0.004 * (age - 45)
+    bought = wish + draw.logistic(0.0, 0.35, n) > 0
     return {
         "customer": np.array([f"C{number:06d}" for number in draw.permutation(1_000_000)[:n]], dtype=object),
         "region": np.array(REGIONS, dtype=object)[draw.integers(0, len(REGIONS), n)],

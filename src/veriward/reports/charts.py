@@ -25,7 +25,8 @@ CONFIG: Spec = {
     "axis": {**AXIS, "labelColor": "var(--soft)", "titleColor": "var(--soft)", "labelFontSize": 11, "titleFontSize": 11},
     "header": {"labelColor": "var(--ink)", "labelFontSize": 12, "titleFontSize": 0},
 }
-NOISE = re.compile(r' (?:class|role|version|aria-[a-z]+|xmlns:xlink|stroke-miterlimit|pointer-events)="[^"]*"')
+NOISE = re.compile(r' (?:class|role|version|aria-[a-z]+|xmlns:xlink|stroke-miterlimit|pointer-events)="[^"]*"| opacity="1"')
+EMPTY = re.compile(r'<path (?:aria-hidden="true" )?d="(?:M0,0h0v0h0Z)?"(?: display="none")?/>')
 
 
 def extent(estimate: Estimate, limits: Iterable[Judged]) -> tuple[float, float]:
@@ -42,10 +43,12 @@ def extent(estimate: Estimate, limits: Iterable[Judged]) -> tuple[float, float]:
 def strip(estimate: Estimate, limit: Judged | None, ends: tuple[float, float]) -> Spec:
     """Return one line: what passes and fails shaded, the interval as a bar, the value as a dot."""
     zones, marks = (_zones(limit, ends), _limit(limit)) if limit else ([], [])
-    layers: list[Spec] = [_layer([{"a": ends[0], "b": ends[1]}], {"type": "rule", "color": "var(--line)"}, ends, wide=True)]
+    layers: list[Spec] = []
     for zone in zones:
         mark = {"type": "rect", "color": f"var(--{zone.pop('zone')}-soft)"}
         layers.append(_layer([zone], mark, ends, wide=True))
+    axis = {"type": "rule", "color": "var(--line)"}
+    layers.append(_layer([{"a": ends[0], "b": ends[1]}], axis, ends, wide=True))
     layers += [_layer([m], {"type": "tick", "color": "var(--ink)", "thickness": 1.5, "size": 22}, ends) for m in marks]
     if estimate.value is not None:
         bar = {"type": "rule", "color": "var(--ink)", "strokeWidth": 4, "strokeCap": "round", "opacity": 0.45}
@@ -130,6 +133,6 @@ def _svg(spec: Mapping[str, Any]) -> str:
 
 def tidy(svg: str, prefix: str, spoken: str) -> str:
     """Return a drawing with unique names, without Vega's attributes, and with a description for readers who listen."""
-    plain = NOISE.sub("", svg)
+    plain = EMPTY.sub("", NOISE.sub("", svg))
     named = re.sub(r'\bid="', f'id="{prefix}', plain).replace("url(#", f"url(#{prefix}")
     return named.replace("<svg ", f'<svg role="img" aria-label="{escape(spoken, quote=True)}" ', 1)

@@ -18,7 +18,8 @@ def standards(finding: Finding) -> list[dict[str, str]]:
         if fnmatchcase(finding.check, item["check"]) and access in item.get("access", [access]):
             source = data["list"][item["list"]]
             titles = {"title": item["title"], "title_zh": item["title_zh"]}
-            found.append({"list": source["name"], "version": source["version"], "code": item["code"], **titles})
+            version = item.get("version", source["version"])  # a list of standards has an edition per entry
+            found.append({"list": source["name"], "version": version, "code": item["code"], **titles})
     return found
 
 

@@ -65,6 +65,14 @@ class Place:
         """
         return replace(self, name=f"{self.name}/{shown(member, 80)}", depth=self.depth + 1)
 
+    def pasting(self) -> "Place":
+        """The same place, where texts end up in code.
+
+        >>> Place("a", Notes(), Purse(), lambda s, p: "").pasting().pasted
+        True
+        """
+        return replace(self, pasted=True)
+
     def trial(self) -> "Place":
         """The same place with empty notes: a guess whose findings are merged only if it proves right.
 

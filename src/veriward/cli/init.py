@@ -1,0 +1,26 @@
+"""`veriward init MODEL [DATA]`: look at the artefact and write a first subject.toml."""
+
+from pathlib import Path
+
+import typer
+
+from veriward.cli.app import app
+
+
+@app.command()
+def init(
+    model: Path = typer.Argument(..., help="The model's file.", metavar="MODEL"),
+    data: Path | None = typer.Argument(None, help="A file, or a folder with train.* and test.*.", metavar="[DATA]"),
+    label: str | None = typer.Option(None, help="The target column."),
+    factory: str | None = typer.Option(None, help="For weights alone: 'module:function' that builds the module."),
+    out: Path = typer.Option(Path("subject.toml"), help="Where to write."),
+    force: bool = typer.Option(False, "--force", help="Overwrite."),
+    trust: bool = typer.Option(False, "--trust", help="Load a model that the scanner calls unknown."),
+) -> int:
+    """Write a first subject.toml; every line that was inferred says why."""
+    from veriward.run.draft import draft, write_draft
+
+    text = draft(model, data, label=label, factory=factory, folder=out.parent, trust=trust)
+    write_draft(out, text, force=force)
+    typer.echo(f"wrote {out}; read it, then: veriward assess {out}")
+    return 0

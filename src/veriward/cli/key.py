@@ -1,0 +1,25 @@
+"""`veriward key new`: the only place where keys come from."""
+
+from pathlib import Path
+
+import typer
+
+from veriward.cli.app import app
+
+keys = typer.Typer(help="Make keys for sealing dossiers.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(keys, name="key")
+
+
+@keys.command()
+def new(out: Path = typer.Option(Path("veriward.key"), help="The private key; the public one gets .pub.")) -> int:
+    """Make an Ed25519 key: OUT (keep it secret) and OUT with the ending .pub (hand it out)."""
+    from veriward.core.keys import new_key
+
+    public = new_key(out)
+    typer.echo(f"private key  {out}\npublic key   {public}")
+    return 0
+
+
+@keys.callback()
+def _keys() -> None:
+    """Make keys for sealing dossiers."""

@@ -1,0 +1,32 @@
+"""A dossier on the screen, and its HTML reports beside it."""
+
+import json as json_module
+from typing import TYPE_CHECKING
+
+import typer
+
+from veriward.cli.options import LANGUAGES, painted, width
+
+if TYPE_CHECKING:
+    from veriward.core.dossier import Dossier
+
+
+def show(dossier: "Dossier", lang: str, *, json: bool = False) -> int:
+    """Write the HTML reports in every language, print the summary or the JSON, and return the exit code."""
+    from veriward.core.finding import exit_code
+    from veriward.reports.terminal import summary
+    from veriward.reports.write import html_path, write_html
+
+    paths = {tongue: write_html(dossier, html_path(dossier, tongue), tongue) for tongue in LANGUAGES}
+    if json:
+        typer.echo(dump(dossier))
+    else:
+        typer.echo(summary(dossier, lang, width(), report_path=paths[lang], paint=painted()))
+    return exit_code([finding.verdict for finding in dossier])
+
+
+def dump(dossier: "Dossier") -> str:
+    """Return the JSON report as text."""
+    from veriward.reports.json_report import build
+
+    return json_module.dumps(build(dossier), ensure_ascii=False, indent=2, allow_nan=False)

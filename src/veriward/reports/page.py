@@ -1,0 +1,183 @@
+"""What stands on the first screen of the HTML report: plain values for the template, no markup."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from veriward.core.dossier import Dossier
+from veriward.core.estimate import Estimate
+from veriward.core.finding import Finding
+from veriward.reports import charts
+from veriward.reports.advice import first
+from veriward.reports.catalogue import Catalogue
+from veriward.reports.headline import MARKERS, estimate_of, headline, limits_broken, preregistered
+from veriward.reports.numbers import condition, interval, number, point
+from veriward.reports.story import story
+from veriward.reports.terminal import duration, total_cost
+from veriward.reports.wording import family, harmless, label, question, would_decide
+
+Draw = Callable[[charts.Spec, str], str]
+PARTS = ("model", "train", "test")
+SUFFIX = {"en": ".html", "zh": ".zh.html"}
+OTHER = {"en": "zh", "zh": "en"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A verdict as its name (for the style), its marker and its word: never colour alone."""
+
+    name: str
+    marker: str
+    word: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One finding in the overview."""
+
+    id: str
+    anchor: str
+    family: str
+    question: str
+    metric: str
+    value: str
+    interval: str
+    limit: str
+    verdict: Verdict
+    why: str
+    others: int
+    strip: str
+    ends: tuple[str, str]
+
+
+def overview(dossier: Dossier, words: Catalogue, draw: Draw) -> dict[str, Any]:
+    """Return the values of the first screen."""
+    other = OTHER[words.language]
+    return {
+        "lang": words.language,
+        "other": {"lang": other, "href": quote(dossier.path.stem + SUFFIX[other])},
+        "subject": _subject(dossier.subject, words),
+        "facts": _facts(dossier, words),
+        "verdict": verdict(dossier.verdict, words),
+        "count": _count(dossier, words),
+        "story": story(dossier, words),
+        "finished": dossier.finished,
+        "lines": [_line(dossier, finding, i, words, draw) for i, finding in enumerate(dossier)],
+        "curves": list(_curves(dossier, words, draw)),
+        "not_run": [(harmless(item["check"]), harmless(words.note(item["reason"]))) for item in dossier.not_run],
+        "first": first(dossier),
+        "identity": _identity(dossier),
+        "preregistered": preregistered(dossier),
+        "seal": _seal(dossier, words),
+        "assumptions": [harmless(words.note(item)) for item in dossier.plan.get("assumptions", ())],
+        "environment": [(harmless(k), harmless(v)) for k, v in dossier.environment.items()],
+    }
+
+
+def verdict(name: str, words: Catalogue) -> Verdict:
+    """Return a verdict with marker and word."""
+    return Verdict(name, MARKERS[name], words.term("verdict", name))
+
+
+def _subject(subject: Mapping[str, Any], words: Catalogue) -> dict[str, str]:
+    return {
+        "name": harmless(subject["name"]),
+        "task": words.term("task", subject["task"]),
+        "kind": words.term("kind", subject["kind"]),
+        "format": harmless(subject.get("format") or ""),
+        "access": words.term("access", subject["access"]),
+    }
+
+
+def _facts(dossier: Dossier, words: Catalogue) -> list[str]:
+    """Return what was run, in short texts: rows, budget, seed, cost, time."""
+    subject, plan = dossier.subject, dossier.plan
+    cost = total_cost(dossier)
+    shape = harmless(subject.get("shape") or "?")
+    return [
+        words.text("summary.test_rows", rows=subject["rows"]["test"], shape=shape),
+        words.text("summary.budget", budget=plan["budget"]),
+        words.text("summary.seed", seed=plan["seed"]),
+        duration(cost.seconds, words),
+        words.text("summary.queries", queries=cost.queries),
+        words.text("page.written", time=_time(plan.get("time", ""))),
+    ]
+
+
+def _time(text: str) -> str:
+    """Return an ISO time to the minute."""
+    return harmless(text[:16].replace("T", " ") + (" UTC" if text.endswith(("Z", "+00:00")) else text[19:]))
+
+
+def _count(dossier: Dossier, words: Catalogue) -> str:
+    broken, limits = limits_broken(dossier)
+    waiting = sum(limit.verdict == "inconclusive" for finding in dossier for limit in finding.limits)
+    if not limits:
+        return words.text("page.no_limits")
+    if broken:
+        return words.text("page.broken", broken=broken, limits=limits)
+    return words.text("page.none_broken", limits=limits, open=waiting) if waiting else words.text("page.kept", limits=limits)
+
+
+def _line(dossier: Dossier, finding: Finding, place: int, words: Catalogue, draw: Draw) -> Line:
+    top = headline(finding)
+    limit = top.limit if top else None
+    shown = top.estimate if top else None
+    name = family(finding.check)
+    ends = charts.extent(shown, [limit] if limit else []) if shown else (0.0, 1.0)
+    return Line(
+        id=harmless(finding.id),
+        anchor=f"f{place}",
+        family=words.term("family", harmless(name)),
+        question=question(finding, words),
+        metric=label(shown.metric, shown.at, words) if shown else "",
+        value=point(shown) if shown else "–",
+        interval=interval(shown) if shown else "",
+        limit=condition(limit.pass_if) if limit else "",
+        verdict=verdict(finding.verdict, words),
+        why=would_decide(finding, limit, words, dossier.policy),
+        others=len(top.others) if top else 0,
+        strip=draw(charts.strip(shown, limit, ends), _spoken(shown, limit, words)) if shown and limit else "",
+        ends=(number(ends[0]), number(ends[1])),
+    )
+
+
+def _spoken(estimate: Estimate, limit: Any, words: Catalogue) -> str:
+    name = label(estimate.metric, estimate.at, words)
+    values = {"value": point(estimate), "interval": interval(estimate), "limit": condition(limit.pass_if)}
+    return words.text("page.drawing", metric=name, **values)
+
+
+def _curves(dossier: Dossier, words: Catalogue, draw: Draw) -> Any:
+    """Yield a drawing per check that ran under several sizes of change."""
+    for check in dict.fromkeys(finding.check for finding in dossier):
+        points = [p for finding in dossier if finding.check == check for p in _sized(finding)]
+        if len({eps for eps, _, _ in points}) > 1:
+            named = label(points[0][1].metric, {}, words)
+            drawn = charts.curve([(eps, e) for eps, e, _ in points], points[0][2], (words.term("knob", "eps"), named))
+            yield harmless(check), draw(drawn, f"{harmless(check)}: {named}")
+
+
+def _sized(finding: Finding) -> list[tuple[float, Estimate, Any]]:
+    eps = finding.evidence.threat.knobs.get("eps") if finding.evidence else None
+    judged = [(limit, estimate_of(finding, limit)) for limit in finding.limits]
+    return [(float(eps), e, limit) for limit, e in judged[:1] if e is not None and eps is not None]
+
+
+def _identity(dossier: Dossier) -> list[tuple[str, str, str]]:
+    """Return (key of the part's name, file, hash) of what the verdicts speak about."""
+    subject = dossier.subject
+    files, hashes = subject.get("files") or {}, subject["fingerprints"]
+    parts = [(f"page.{part}", harmless(files.get(part) or ""), hashes[part]) for part in PARTS if part in hashes]
+    parts.append(("page.policy", harmless(dossier.policy["name"]), dossier.policy["hash"]))
+    code = [("page.code", harmless(item["file"]), item["hash"]) for item in dossier.plan.get("code", ())]
+    return [*parts, *code, ("page.head", "", dossier.head)]
+
+
+def _seal(dossier: Dossier, words: Catalogue) -> str:
+    seal = dossier.seal
+    if seal is None:
+        return words.text("page.not_sealed")
+    key = harmless(str(seal.get("public_key", ""))[:16])
+    return words.text("page.sealed", time=harmless(seal.get("time", "")), key=key, rows=int(seal.get("seq", 0)))

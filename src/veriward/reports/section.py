@@ -1,0 +1,162 @@
+"""All that a dossier holds about one finding, as plain values for the template."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from veriward.core.dossier import Dossier
+from veriward.core.estimate import Estimate
+from veriward.core.evidence import Evidence, Witness
+from veriward.core.finding import Finding, Judged
+from veriward.core.threat import Threat
+from veriward.reports import charts, pictures
+from veriward.reports.advice import advise
+from veriward.reports.catalogue import Catalogue
+from veriward.reports.headline import estimate_of
+from veriward.reports.numbers import condition, interval, listed, number, p_value, point, settings
+from veriward.reports.page import Draw, verdict
+from veriward.reports.standards import standards
+from veriward.reports.wording import about, harmless, label, not_estimable, question, would_decide
+
+MOST_ROWS = 150  # of one table; the JSON report has them all
+MOST_GROUPS = 12  # of one drawing
+OPEN = ("fail", "error")
+
+
+def section(dossier: Dossier, finding: Finding, place: int, side: int, words: Catalogue, draw: Draw) -> dict[str, Any]:
+    """Return the values of one finding's section."""
+    item = dossier.plan["checks"][place]
+    threat = finding.evidence.threat if finding.evidence else Threat.from_dict(item["threat"])
+    return {
+        "id": harmless(finding.id),
+        "anchor": f"f{place}",
+        "open": finding.verdict in OPEN,
+        "verdict": verdict(finding.verdict, words),
+        "severity": finding.severity,
+        "preregistered": finding.preregistered,
+        "question": question(finding, words),
+        "error": words.term("error", harmless(finding.error)) if finding.error else None,
+        "advice": advise(dossier, finding),
+        "threat": _threat(threat, words),
+        "estimates": [_estimate(e, words) for e in finding.estimates[:MOST_ROWS]],
+        "more_estimates": max(len(finding.estimates) - MOST_ROWS, 0),
+        "groups": list(_groups(finding.estimates, words, draw)),
+        "limits": [_limit(dossier, finding, limit, words) for limit in finding.limits[:MOST_ROWS]],
+        "reasons": list(dict.fromkeys((harmless(j.reason), harmless(j.source)) for j in finding.limits if j.reason)),
+        "settings": [(harmless(k), harmless(v)) for k, v in settings(finding.settings)],
+        "seed": finding.seed,
+        "version": harmless(finding.evidence.version if finding.evidence else item["version"]),
+        "standards": [_standard(entry, words) for entry in standards(finding)],
+        **_evidence(finding.evidence, side, words),
+    }
+
+
+def _threat(threat: Threat, words: Catalogue) -> list[tuple[str, str]]:
+    rows = [(words.text("page.goal"), words.term("goal", harmless(threat.goal)))]
+    rows.append((words.text("page.access"), words.term("access", threat.access)))
+    for knob, value in threat.knobs.items():
+        unit = threat.units.get(knob)
+        shown = words.term("norm", str(value)) if knob == "norm" else listed(value)
+        told = f"{shown} {words.term('unit', unit)}" if unit else shown
+        rows.append((words.term("knob", harmless(knob)), harmless(told)))
+    allowed = words.text("page.unlimited") if threat.queries is None else number(threat.queries)
+    return [*rows, (words.text("page.queries"), allowed)]
+
+
+def _estimate(estimate: Estimate, words: Catalogue) -> dict[str, str]:
+    return {
+        "metric": label(estimate.metric, estimate.at, words),
+        "value": point(estimate),
+        "interval": interval(estimate),
+        "confidence": words.percent(estimate.confidence),
+        "n": number(estimate.n),
+        "unit": words.term("unit", harmless(estimate.unit)),
+        "method": words.term("method", harmless(estimate.method)),
+        "bound": words.term("bound", estimate.bound),
+        "why": not_estimable(estimate, words),
+    }
+
+
+def _limit(dossier: Dossier, finding: Finding, limit: Judged, words: Catalogue) -> dict[str, Any]:
+    estimate = estimate_of(finding, limit)
+    return {
+        "metric": label(limit.metric, limit.at, words),
+        "measured": f"{point(estimate)} {interval(estimate)}" if estimate else "–",
+        "pass_if": condition(limit.pass_if),
+        "fail_if": condition(limit.fail_if),
+        "verdict": verdict(limit.verdict, words),
+        "p": p_value(limit.p),
+        "p_adjusted": p_value(limit.p_adjusted),
+        "decides": _decides(dossier, finding, limit, words),
+    }
+
+
+def _decides(dossier: Dossier, finding: Finding, limit: Judged, words: Catalogue) -> list[str]:
+    """Return why the limit came out as it did, and what the rows could have shown."""
+    told = [words.term("why", limit.why)]
+    if limit.verdict == "inconclusive" and limit.why != "interval":
+        told = [would_decide(finding, limit, words, dossier.policy)]
+    if limit.needs_n is not None:
+        told.append(words.text("page.needs", rows=about(limit.needs_n)))
+    if limit.verdict == "pass":
+        power = limit.detectable
+        told.append(words.text("page.no_power") if power is None else words.text("page.power", value=f"{power:.3g}"))
+    return told
+
+
+def _groups(estimates: Sequence[Estimate], words: Catalogue, draw: Draw) -> Any:
+    """Yield a drawing of the rates of the groups of each attribute."""
+    grouped = [e for e in estimates if {"attribute", "group"} <= set(e.at)]
+    ordered = sorted(grouped, key=lambda e: str(e.at["attribute"]))
+    for attribute, found in groupby(ordered, key=lambda e: str(e.at["attribute"])):
+        rates = [(label(e.metric, {}, words), harmless(e.at["group"]), e) for e in found]
+        if 1 < len({group for _, group, _ in rates}) <= MOST_GROUPS:
+            yield harmless(attribute), draw(charts.groups(rates), harmless(attribute))
+
+
+def _evidence(evidence: Evidence | None, side: int, words: Catalogue) -> dict[str, Any]:
+    """Return what the check handed over beside its numbers; None where it raised."""
+    if evidence is None:
+        return {"evidence": None}
+    notes = {name: [harmless(words.note(n)) for n in getattr(evidence, name)] for name in ("alarms", "assumptions", "untested")}
+    cost = {name: number(value) for name, value in vars(evidence.cost).items()}
+    found = {
+        **notes,
+        "attack": evidence.check.startswith("evasion/"),
+        "pictures": [_harmless_triple(t) for t in pictures.triples(evidence.witnesses, side)],
+        "side": side,
+        "witnesses": [_witness(witness, words) for witness in evidence.witnesses],
+        "controls": [_control(vars(c) | {"holds": c.holds}, words) for c in evidence.controls],
+        "cost": {**cost, "seconds": f"{evidence.cost.seconds:.1f}"},
+    }
+    return {"evidence": found}
+
+
+def _harmless_triple(triple: pictures.Triple) -> dict[str, Any]:
+    return {**vars(triple), **{name: harmless(getattr(triple, name)) for name in ("text", "was", "became")}}
+
+
+def _witness(witness: Witness, words: Catalogue) -> dict[str, Any]:
+    details = witness.details
+    became = ""
+    if "was" in details and "became" in details:
+        became = words.text("page.became", was=harmless(details["was"]), became=harmless(details["became"]))
+    share = words.percent(witness.size) if 0 <= witness.size <= 1 else number(witness.size)
+    return {"row": number(witness.row), "text": harmless(witness.text), "size": share, "became": became}
+
+
+def _control(control: Mapping[str, Any], words: Catalogue) -> dict[str, Any]:
+    low, high = control["low"], control["high"]
+    measured = control["measured"]
+    return {
+        "name": harmless(control["name"]),
+        "metric": label(control["metric"], {}, words),
+        "truth": number(low) if low == high else f"{number(low)} – {number(high)}",
+        "measured": "–" if measured is None else number(measured),
+        "holds": control["holds"],
+    }
+
+
+def _standard(entry: Mapping[str, str], words: Catalogue) -> dict[str, str]:
+    title = entry["title_zh"] if words.language == "zh" else entry["title"]
+    return {"list": entry["list"], "version": entry["version"], "code": entry["code"], "title": title}

@@ -1,0 +1,42 @@
+"""Reports on disk: complete or not there at all."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from veriward.core.dossier import Dossier
+from veriward.core.errors import SettingsError
+from veriward.reports.html import render
+
+SUFFIXES = {"en": ".html", "zh": ".zh.html"}
+READABLE = 0o644
+
+
+def html_path(dossier: Dossier, lang: str = "en") -> Path:
+    """Return where the HTML report belongs: NAME.html or NAME.zh.html beside NAME.ward."""
+    return dossier.path.with_name(dossier.path.stem + SUFFIXES[lang])
+
+
+def write_html(dossier: Dossier, path: str | Path, lang: str = "en") -> Path:
+    """Render a dossier into a file and return its path; a reader never sees half of it."""
+    return write_text(render(dossier, lang), path)
+
+
+def write_text(text: str, path: str | Path) -> Path:
+    """Write a text beside its place, then move it there. Raises SettingsError where that is impossible."""
+    target = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    except OSError as error:
+        raise SettingsError(f"{target}: cannot write there ({error.strerror}); choose another place with --out") from None
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(READABLE)
+        Path(name).replace(target)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise SettingsError(f"{target}: cannot write it ({error.strerror}); free space or choose another --out") from None
+    return target

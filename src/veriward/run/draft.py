@@ -1,0 +1,143 @@
+"""A first subject.toml from a model's file and its data. Every inferred line carries the reason."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from veriward.adapters.opened import open_subject
+from veriward.core.data import Table
+from veriward.core.errors import SettingsError
+from veriward.core.sources import read_columns
+from veriward.core.subject import Subject
+from veriward.core.table_domain import Column, TableDomain
+
+if TYPE_CHECKING:
+    from veriward.adapters.opened import Opened
+
+LABELS = ("label", "target", "y", "class")
+SPLITS = ("train", "test")
+
+
+def draft(
+    model: Path, data: Path | None, *, label: str | None, factory: str | None, folder: Path, trust: bool = False
+) -> str:
+    """Return the text of a subject.toml in `folder` for a model and its data.
+
+    Raises SettingsError where the target column cannot be told, and whatever opening the subject raises.
+    """
+    if not model.is_file():
+        raise SettingsError(f"{model}: no such file; want the model's file")
+    values: dict[str, Any] = {"name": model.stem, "model": {"path": _relative(model, folder)}}
+    if factory:
+        values["model"]["factory"] = factory
+    if data is None:
+        return _without_data(values)
+    files = _splits(data)
+    chosen, why = _label(files, label)
+    values["data"] = {name: _relative(path, folder) for name, path in files.items()} | {"label": chosen}
+    subject = Subject.model_validate({**values, "folder": folder.resolve()})
+    return _text(open_subject(subject, device="cpu", trust=trust), why)
+
+
+def write_draft(path: Path, text: str, *, force: bool) -> None:
+    """Write the text; SettingsError rather than overwrite a file, unless forced."""
+    if path.exists() and not force:
+        raise SettingsError(f"{path}: exists already; --force overwrites it, --out writes elsewhere")
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be written ({error.strerror}); give another --out") from None
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return os.path.relpath(path.resolve(), folder.resolve())
+
+
+def _splits(data: Path) -> dict[str, Path]:
+    if data.is_file():
+        return {"test": data}
+    found = {name: sorted(data.glob(f"{name}.*")) for name in SPLITS}
+    files = {name: paths[0] for name, paths in found.items() if paths}
+    if not files:
+        raise SettingsError(f"{data}: no train.* or test.* in it; want a file, or a folder that holds them")
+    return files
+
+
+def _label(files: dict[str, Path], given: str | None) -> tuple[str, str | None]:
+    """Return the target column, and why it was taken for one."""
+    columns, _ = read_columns(next(iter(files.values())))
+    if given is not None:
+        if given not in columns:
+            raise SettingsError(f"--label {given}: no such column; there are: {', '.join(columns)}")
+        return given, None
+    for name in LABELS:
+        if name in columns:
+            return name, f"a column of the name {name!r}"
+    raise SettingsError(f"--label: which column is the target? There are: {', '.join(columns)}")
+
+
+def _without_data(values: dict[str, Any]) -> str:
+    lines = [f"name = {_toml(values['name'])}  # inferred: the model's file name", "", "[model]"]
+    lines += [f"{key} = {_toml(value)}" for key, value in values["model"].items()]
+    return "\n".join([*lines, "", "[data]  # no data was given: name the files and the target column", ""])
+
+
+def _text(opened: "Opened", label_why: str | None) -> str:
+    subject, data = opened.subject, opened.subject.data
+    parts = [
+        f"name = {_toml(subject.name)}  # inferred: the model's file name",
+        f"task = {_toml(opened.task)}  # inferred: what the model answers and the labels are",
+        "",
+        "[model]",
+        f"path = {_toml(subject.model.path)}",
+        *([f"factory = {_toml(subject.model.factory)}"] if subject.model.factory else []),
+        f"access = {_toml(opened.access)}  # inferred: the most that a {opened.format} file gives; lower it if callers get less",
+        f"output = {_toml(opened.output)}  # inferred: the answers to the first rows",
+        "",
+        *_input(opened),
+        "[data]",
+        *(f"{name} = {_toml(getattr(data, name))}" for name in SPLITS if getattr(data, name)),
+        f"label = {_toml(data.label)}" + (f"  # inferred: {label_why}" if label_why else ""),
+        *_favourable(opened),
+        "",
+        *_features(opened),
+    ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _input(opened: "Opened") -> list[str]:
+    lines = ["[input]", f"kind = {_toml(opened.kind)}  # inferred: the shape of the data"]
+    if hasattr(opened.domain, "low"):
+        bounds = [opened.domain.low, opened.domain.high]
+        lines.append(f"bounds = {_toml(bounds)}  # inferred: the smallest usual range that holds the data")
+    if isinstance(opened.test.x, Table) and opened.format in ("pt2", "safetensors"):
+        lines.append(f"columns = {_toml(list(opened.test.x.names))}  # inferred: as many as the model takes")
+    return [*lines, ""]
+
+
+def _favourable(opened: "Opened") -> list[str]:
+    if opened.task != "classification" or len(opened.classes) != 2:
+        return []
+    return [f"favourable = {_toml(opened.classes[1])}  # inferred: the second of two classes; fairness is about it"]
+
+
+def _features(opened: "Opened") -> list[str]:
+    if not isinstance(opened.domain, TableDomain) or not opened.domain.named:
+        return []
+    lines = [_feature(column) for column in opened.domain.columns if column.kind != "text"]
+    return ["[features]  # what may an attacker move? mutable = false, change = \"10%\", change = \"any\"", *lines]
+
+
+def _feature(column: Column) -> str:
+    key = column.name if column.name.isascii() and column.name.replace("_", "").isalnum() else _toml(column.name)
+    limits = "" if column.vocabulary else f", range = {_toml([column.low, column.high])}"
+    return f"{key} = {{ kind = {_toml(column.kind)}{limits} }}  # inferred: the training data"
+
+
+def _toml(value: Any) -> str:
+    """Return a value as TOML; its texts, numbers and lists are written as in JSON."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
