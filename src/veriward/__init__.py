@@ -1,4 +1,4 @@
-"""veriward: model security and privacy, with evidence. Importing it imports neither torch nor scipy nor scikit-learn."""
+"""Model security and privacy, with evidence. Importing this imports neither torch nor scipy nor scikit-learn."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

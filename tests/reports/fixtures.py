@@ -81,7 +81,7 @@ def _item(name: str, check: str, threat: Threat) -> dict[str, Any]:
         "id": name,
         "check": check,
         "version": "1",
-        "question": QUESTION.get(check.split("/")[0], "A question?"),
+        "question": QUESTION.get(check.split("/", 1)[0], "A question?"),
         "threat": threat.to_dict(),
         "settings": {"steps": 40, "step_size": None, "attacks": ["pgd", "square"]},
         "key": f"k:{name}",
@@ -108,7 +108,9 @@ def subject(name: str = "shop-purchase", **changes: Any) -> dict[str, Any]:
 
 def image_subject() -> dict[str, Any]:
     """Digits, with gradients."""
-    return subject("digits", kind="image", format="pt2", access="gradients", output="logits", shape="8 × 8 × 1", groups=[])
+    return subject(
+        "digits", kind="image", format="pt2", access="gradients", output="logits", shape="8 × 8 × 1", groups=[]
+    )
 
 
 def evasion(
@@ -185,7 +187,9 @@ def image_witnesses() -> tuple[Witness, ...]:
         clean = np.clip(np.outer(np.hanning(8), np.hanning(8)) * 1.3 + draw.normal(0, 0.05, (8, 8)), 0, 1)
         attacked = np.clip(clean + 0.1 * np.sign(draw.normal(size=(8, 8))), 0, 1)
         details = {"clean": clean[None], "adversarial": attacked[None], "bounds": [0.0, 1.0]}
-        made.append(Witness(row, "64 pixels moved by at most 0.1", 0.6 + i / 10, {**details, "was": "8", "became": "3"}))
+        made.append(
+            Witness(row, "64 pixels moved by at most 0.1", 0.6 + i / 10, {**details, "was": "8", "became": "3"})
+        )
     return tuple(made)
 
 
@@ -199,7 +203,10 @@ def shop() -> Draft:
             "leakage/loss": leakage(21, 1000),
             "fairness/groups": fairness(people),
         },
-        not_run=[("certify/bounds", note("run.no_gradients")), ("evasion/l2", note("features.text_untouched", columns="x"))],
+        not_run=[
+            ("certify/bounds", note("run.no_gradients")),
+            ("evasion/l2", note("features.text_untouched", columns="x")),
+        ],
     )
 
 
@@ -234,7 +241,9 @@ def hostile() -> Draft:
     grouped = fairness({bad: {bad: (10, 100), "b": (90, 100)}})
     errors = {"leakage/loss": (f"ValueError: {bad}", Threat("membership", "scores"))}
     made = subject(bad, shape=bad, format=bad, groups=[bad], files={"model": bad, "test": bad})
-    return Draft(made, {"evasion/linf": attacked, "fairness/groups": grouped}, errors, not_run=[(bad, note("x", y=bad))])
+    return Draft(
+        made, {"evasion/linf": attacked, "fairness/groups": grouped}, errors, not_run=[(bad, note("x", y=bad))]
+    )
 
 
 def broken() -> Draft:
@@ -252,7 +261,10 @@ def broken() -> Draft:
 def unjudged() -> Draft:
     """A run that was killed before its judgement."""
     return Draft(
-        subject("killed"), {"evasion/linf": evasion(90, 10, 100)}, unfinished={"leakage/loss": Threat("membership", "scores")}, finish=False
+        subject("killed"),
+        {"evasion/linf": evasion(90, 10, 100)},
+        unfinished={"leakage/loss": Threat("membership", "scores")},
+        finish=False,
     )
 
 

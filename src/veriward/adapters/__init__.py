@@ -1,0 +1,1 @@
+"""From files and live objects to models; the scanner that every file passes first."""

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from veriward.adapters.model import Classes
 from veriward.core.data import Table
 from veriward.core.subject import Access
 
@@ -17,10 +18,10 @@ class CallableBackend:
     """Calls a function with numpy arrays, or with a pandas frame where the data are named columns."""
 
     access: Access = "scores"
-    format = "callable"
-    classes = None
-    columns = None
-    width = None
+    format: str = "callable"
+    classes: Classes | None = None
+    columns: tuple[str, ...] | None = None
+    width: int | None = None
 
     def __init__(self, function: Callable[[Any], Any], *, batch_size: int | None = None) -> None:
         self.function, self.batch = function, batch_size or BATCH

@@ -57,7 +57,9 @@ def from_skops(path: Path, *, trusted: tuple[str, ...]) -> EstimatorBackend:
         estimator = skops.io.load(path, trusted=[name for name in wanted if name in trusted])
     except Exception as error:
         text = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-        raise ArtefactError(f"{path}: cannot be loaded by skops ({text}); save it with the installed versions") from error
+        raise ArtefactError(
+            f"{path}: cannot be loaded by skops ({text}); save it with the installed versions"
+        ) from error
     if not hasattr(estimator, "predict"):
         raise ArtefactError(f"{path}: holds a {type(estimator).__name__}, which does not predict; want a fitted model")
     return EstimatorBackend(estimator, format="skops")

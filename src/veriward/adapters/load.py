@@ -32,7 +32,9 @@ def load_backend(subject: Subject, how: Loading) -> Backend:
     assert subject.model.path is not None
     path = subject.place(subject.model.path)
     if "://" in subject.model.path:
-        raise SettingsError(f"model.path = {subject.model.path!r}: served models are not read by this version; want a file")
+        raise SettingsError(
+            f"model.path = {subject.model.path!r}: served models are not read by this version; want a file"
+        )
     kind = _scanned(path, how)
     return _from_file(subject, path, kind, how)
 
@@ -56,9 +58,9 @@ def choose_device(device: str) -> str:
     """Return the torch device for "auto", "cpu" or "cuda"; SettingsError if it is not there."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.split(":")[0] == "cuda" and not torch.cuda.is_available():
+    if device.split(":", maxsplit=1)[0] == "cuda" and not torch.cuda.is_available():
         raise SettingsError("--device cuda: torch finds no CUDA device here; use cpu or auto")
-    if device.split(":")[0] not in ("cpu", "cuda"):
+    if device.split(":", maxsplit=1)[0] not in ("cpu", "cuda"):
         raise SettingsError(f"--device {device}: not known; want auto, cpu or cuda")
     return device
 

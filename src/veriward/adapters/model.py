@@ -141,7 +141,9 @@ class ForValues:
         self.counter.queries += len(raw)
         self.counter.forwards += len(raw)
         if raw.numel() != len(x) or not bool(torch.isfinite(raw).all()):
-            raise ModelError(f"model: shape {tuple(raw.shape)} for {len(x)} rows, or NaN; want one finite number per row")
+            raise ModelError(
+                f"model: shape {tuple(raw.shape)} for {len(x)} rows, or NaN; want one finite number per row"
+            )
         return raw.reshape(-1).double()
 
 
@@ -155,8 +157,10 @@ def granted(
     counter = Counter()
     if output == "value":
         return ForValues(backend, counter)
-    kinds = {"gradients": ForGradients, "scores": ForScores, "labels": ForLabels}
-    return kinds["labels" if output == "labels" else access](backend, output, classes, counter)
+    if output == "labels" or access == "labels":
+        return ForLabels(backend, output, classes, counter)
+    kind = ForGradients if access == "gradients" else ForScores
+    return kind(backend, output, classes, counter)
 
 
 def answer(call: Callable[[Any], Tensor], x: Any) -> Tensor:
@@ -180,7 +184,9 @@ def checked(raw: Tensor, n: int, classes: int, output: Output) -> Tensor:
         first = 1 - raw if output == "probabilities" else torch.zeros_like(raw)
         raw = torch.cat([first, raw], dim=1)
     if tuple(raw.shape) != (n, classes):
-        raise ModelError(f"model: answered with shape {tuple(raw.shape)}, want ({n}, {classes}): a score per row and class")
+        raise ModelError(
+            f"model: answered with shape {tuple(raw.shape)}, want ({n}, {classes}): a score per row and class"
+        )
     if bool(torch.isnan(raw.detach()).any()):
         row = int(torch.isnan(raw.detach()).any(1).int().argmax())
         raise ModelError(f"model: answered NaN for row {row} of a batch of {n}; want numbers")

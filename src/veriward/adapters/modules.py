@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from veriward.adapters.code import load_function
+from veriward.adapters.model import Classes
 from veriward.core.data import Table
 from veriward.core.errors import ArtefactError
 from veriward.core.subject import Access, Subject
@@ -20,8 +21,9 @@ class ModuleBackend:
     """A torch module in evaluation mode, parameters frozen."""
 
     access: Access = "gradients"
-    classes = None
-    columns = None
+    classes: Classes | None = None
+    columns: tuple[str, ...] | None = None
+    width: int | None
 
     def __init__(
         self, module: Any, *, format: str, device: str, batch_size: int | None = None, static: int | None = None

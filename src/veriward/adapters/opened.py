@@ -1,4 +1,4 @@
-"""A Subject opened: its model as far as the attacker may reach it, its rows, its domain, and what had to be inferred."""
+"""A Subject opened: its model as far as the attacker may reach it, its rows, its domain, and what was inferred."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -155,7 +155,9 @@ def _table_domain(
     known = {column.name for column in columns}
     for rule in rules:
         if not set(rule.columns) <= known:
-            raise SettingsError(f"rules.{rule.name}: no column {sorted(set(rule.columns) - known)}; there are: {sorted(known)}")
+            raise SettingsError(
+                f"rules.{rule.name}: no column {sorted(set(rule.columns) - known)}; there are: {sorted(known)}"
+            )
     notes += more
     return TableDomain(columns, rules, named), train, test
 
@@ -259,14 +261,14 @@ def _check_probabilities(scores: Tensor) -> None:
 
 
 def _infer_classes(raw: Tensor, output: Output, y: Any, notes: list[Note]) -> Classes:
-    distinct = sorted({value for value in y.tolist()}, key=lambda v: (str(type(v)), v))
+    distinct = sorted(set(y.tolist()), key=lambda v: (str(type(v)), v))
     if output == "labels":
         return tuple(distinct)
     count = max(2, raw.shape[1] if raw.ndim > 1 else 1)
     if all(isinstance(v, int | float | bool) and float(v).is_integer() for v in distinct):
         return tuple(range(count))
     if len(distinct) != count:
-        raise DataError(f"data.label: {len(distinct)} classes ({distinct[:8]}), but the model scores {count}; number them 0..")
+        raise DataError(f"data.label: {len(distinct)} classes ({distinct[:8]}), but the model scores {count}")
     notes.append(note("data.classes_inferred", classes=", ".join(map(str, distinct))))
     return tuple(distinct)
 
@@ -284,7 +286,9 @@ def number_labels(y: Any, classes: Sequence[Any], where: str) -> Tensor:
     strange = next(((row, value) for row, value in enumerate(values) if value not in number), None)
     if strange is not None:
         known = ", ".join(str(name) for name in list(classes)[:10])
-        raise DataError(f"{where}: label {strange[1]!r} in row {strange[0]} is not a class of the model; it knows {known}")
+        raise DataError(
+            f"{where}: label {strange[1]!r} in row {strange[0]} is not a class of the model; it knows {known}"
+        )
     numbers = torch.tensor([number[value] for value in values])
     if len(numbers.unique()) < 2:
         raise DataError(f"{where}: every row has the label {values[0]!r}; at least two classes are needed")

@@ -1,0 +1,1 @@
+"""Families of questions: one folder each, one file a check."""

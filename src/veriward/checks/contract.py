@@ -1,4 +1,4 @@
-"""What a check is, and all it may ask of the run. Importing a check imports no torch: `veriward checks` stays instant."""
+"""What a check is, and all it may ask of the run. Importing a check imports no torch: `veriward checks` is instant."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

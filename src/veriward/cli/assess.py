@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @app.command()
 def assess(
     subject: Path = typer.Argument(..., help="A subject.toml, or its folder.", metavar="SUBJECT"),
-    out: Path | None = typer.Option(None, help="The dossier; default: NAME.ward beside subject.toml.", metavar="FILE.ward"),
+    out: Path | None = typer.Option(
+        None, help="The dossier; default: NAME.ward beside subject.toml.", metavar="FILE.ward"
+    ),
     checks: str | None = typer.Option(None, help="Patterns of checks, e.g. 'evasion/*,leakage/loss'; default: all."),
     policy: str | None = typer.Option(None, help="default, ecommerce, or a file.", metavar="NAME|FILE.toml"),
     budget: str = typer.Option("standard", help="quick: at most 200 attacked rows; standard: 1000; thorough: all."),
@@ -27,7 +29,9 @@ def assess(
     workers: int | None = typer.Option(None, help="Processes; default: as many as pay. Changes no result."),
     engine: str = typer.Option("local", help="Where work runs."),
     fresh: bool = typer.Option(False, "--fresh", help="Start anew; an old dossier is renamed, never deleted."),
-    trust: bool = typer.Option(False, "--trust", help="Load a model that the scanner calls unknown (never a dangerous one)."),
+    trust: bool = typer.Option(
+        False, "--trust", help="Load a model that the scanner calls unknown (never a dangerous one)."
+    ),
     no_code: bool = typer.Option(False, "--no-code", help="Refuse to run Python files that the subject names."),
     seal: Path | None = typer.Option(None, help="Sign the dossier with this private key.", metavar="KEY"),
     json: bool = typer.Option(False, "--json", help="Print the JSON report instead of the table."),

@@ -9,9 +9,7 @@ from veriward.cli.options import lang_option, language
 
 
 @app.command()
-def checks(
-    json: bool = typer.Option(False, "--json", help="Print JSON."), lang: str | None = lang_option()
-) -> int:
+def checks(json: bool = typer.Option(False, "--json", help="Print JSON."), lang: str | None = lang_option()) -> int:
     """List the checks: their names, what they need of a model, and the question each one answers."""
     from veriward.checks.registry import registry
     from veriward.reports.catalogue import Catalogue

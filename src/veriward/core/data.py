@@ -50,7 +50,9 @@ class Table:
         """Return (n, columns) float64; DataError names a column that holds no numbers."""
         texts = [name for name, column in self.columns.items() if column.dtype == object]
         if texts:
-            raise DataError(f"columns {texts} hold texts, and the model takes numbers; encode them or name input.columns")
+            raise DataError(
+                f"columns {texts} hold texts, and the model takes numbers; encode them or name input.columns"
+            )
         return np.column_stack([column.astype(np.float64) for column in self.columns.values()])
 
 
@@ -124,7 +126,9 @@ def _labels(y: Array, name: str, where: str) -> Array:
         raise DataError(f"{where}: label {name!r} has shape {y.shape}; want one label per row, (n,)")
     missing = np.array([v is None for v in y]) if y.dtype == object else ~np.isfinite(y.astype(np.float64))
     if missing.any():
-        raise DataError(f"{where}: label {name!r} is missing or not finite in row {int(missing.argmax())}; drop such rows")
+        raise DataError(
+            f"{where}: label {name!r} is missing or not finite in row {int(missing.argmax())}; drop such rows"
+        )
     return y
 
 

@@ -1,4 +1,4 @@
-"""What may be done to a row: how it becomes numbers, how far an attacker may move it, and how the move is told.
+"""What may be done to a row: how it becomes numbers, how far an attacker may move it, how the move is told.
 
 Nobody outside a Domain indexes rows or asks for their length. `encode` gives the numbers that attacks work on, (n, ...);
 `decode` gives back what the model takes. `box` is the threat's ball intersected with the domain, in encoded numbers.

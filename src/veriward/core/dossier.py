@@ -37,7 +37,9 @@ class Dossier:
     def __enter__(self) -> "Dossier":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -144,7 +146,9 @@ class Dossier:
 
     def _error(self, key: str) -> str:
         rows = [row for row in self._journal.rows("error") if row.body["evidence"] == key]
-        return str(rows[-1].body["message"]) if rows else "not finished: the run was interrupted; run it again to resume"
+        return (
+            str(rows[-1].body["message"]) if rows else "not finished: the run was interrupted; run it again to resume"
+        )
 
     def traceback(self, name: str) -> str:
         """Return the traceback of a finding whose check raised, or an empty text."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ def file_hash(path: Path) -> str:
 
 def fingerprints(subject: Subject) -> dict[str, str]:
     """Return one SHA-256 per part of the subject."""
-    makers = {
+    makers: dict[str, Callable[[Subject], str]] = {
         "model": _model,
         "train": lambda s: _rows(s, s.data.train),
         "test": lambda s: _rows(s, s.data.test),
@@ -39,7 +39,7 @@ def fingerprints(subject: Subject) -> dict[str, str]:
 
 def code_hash(subject: Subject, name: str) -> str:
     """Return the hash of the file that "module:function" names, or of the name if it is no file of the subject's."""
-    file = subject.folder / (name.split(":")[0].replace(".", "/") + ".py")
+    file = subject.folder / (name.split(":", maxsplit=1)[0].replace(".", "/") + ".py")
     return file_hash(file) if file.is_file() else digest(name)
 
 

@@ -179,9 +179,9 @@ def _lock(path: Path) -> int:
     try:
         handle = os.open(side, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise DossierError(f"{path.parent}: cannot write there ({error.strerror}); choose another place with --out") from (
-            error
-        )
+        raise DossierError(
+            f"{path.parent}: cannot write there ({error.strerror}); choose another place with --out"
+        ) from (error)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

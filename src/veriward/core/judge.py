@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from scipy.special import bdtrik, bdtri, ndtri
+from scipy.special import bdtri, bdtrik, ndtri
 
 from veriward.core import basis as counts
 from veriward.core.estimate import Estimate
@@ -72,10 +72,12 @@ def passes(limit: Limit, estimate: Estimate, budget: str) -> bool:
 def _sufficient(limit: Limit, budget: str) -> bool:
     if limit.sufficient is None or budget not in BUDGETS:
         return False
-    return BUDGETS.index(budget) >= BUDGETS.index(limit.sufficient)  # type: ignore[arg-type]  # checked above
+    return BUDGETS.index(budget) >= BUDGETS.index(limit.sufficient)
 
 
-def judge(evidence: Mapping[str, Evidence], policy: Policy, *, budget: str = "standard") -> dict[str, tuple[Judged, ...]]:
+def judge(
+    evidence: Mapping[str, Evidence], policy: Policy, *, budget: str = "standard"
+) -> dict[str, tuple[Judged, ...]]:
     """Return for each finding's id what the policy makes of its evidence.
 
     Evidence with a broken control is never decided; alarms keep a check from passing, not from failing: what an attack

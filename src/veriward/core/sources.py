@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from veriward.core.errors import DataError, DependencyMissing
 from veriward.core.canonical import derive_key
+from veriward.core.errors import DataError, DependencyMissing
 
 Array = np.ndarray[Any, Any]
 ROW = "#row"  # where a sampled row stood in its file
@@ -25,12 +25,16 @@ def read_columns(path: Path, *, seed: int = 0) -> tuple[dict[str, Array], int]:
     The sample carries its row numbers under "#row". Raises DataError for what is missing, unreadable or of an unknown kind.
     """
     if not path.is_file():
-        raise DataError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}; want .csv, .parquet, .npz or .safetensors")
+        raise DataError(
+            f"{path}: {'a folder' if path.is_dir() else 'no such file'}; want .csv, .parquet, .npz or .safetensors"
+        )
     if path.name.lower().endswith(TABLES):
         return _read_table(path, seed)
     reader = {".npz": _read_npz, ".safetensors": _read_safetensors}.get(path.suffix.lower())
     if reader is None:
-        raise DataError(f"{path}: files of kind {path.suffix!r} are not read; want .csv, .parquet, .npz or .safetensors")
+        raise DataError(
+            f"{path}: files of kind {path.suffix!r} are not read; want .csv, .parquet, .npz or .safetensors"
+        )
     columns = reader(path)
     return columns, len(next(iter(columns.values()), ()))
 
@@ -143,7 +147,9 @@ def _read_table(path: Path, seed: int) -> tuple[dict[str, Array], int]:
             return _query(connection, path, seed)
         except duckdb.Error as error:
             first = str(error).splitlines()[0]
-            raise DataError(f"{path}: not a readable table ({first}); want a header line and one row per line") from None
+            raise DataError(
+                f"{path}: not a readable table ({first}); want a header line and one row per line"
+            ) from None
 
 
 def _query(connection: Any, path: Path, seed: int) -> tuple[dict[str, Array], int]:

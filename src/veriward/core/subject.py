@@ -105,7 +105,9 @@ class Evasion(Section):
     """The attacker of the evasion checks; eps in raw input units."""
 
     norm: Annotated[tuple[Norm, ...], BeforeValidator(_listed)] = ("linf",)
-    eps: Annotated[tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], BeforeValidator(_listed)] | None = None
+    eps: Annotated[tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], BeforeValidator(_listed)] | None = (
+        None
+    )
 
 
 class ThreatSection(Section):
@@ -184,7 +186,9 @@ class Subject(Section):
         if "folder" in values:
             raise SettingsError(f"{file}: unknown key 'folder'; paths are relative to the file")
         try:
-            subject = cls.model_validate({"name": file.resolve().parent.name, **values, "folder": file.resolve().parent})
+            subject = cls.model_validate(
+                {"name": file.resolve().parent.name, **values, "folder": file.resolve().parent}
+            )
         except ValidationError as error:
             raise SettingsError(explain(str(file), error, cls)) from None
         if subject.data.label is None and not _holds_arrays(subject):

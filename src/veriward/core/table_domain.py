@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -254,7 +255,7 @@ def group_values(values: Array, most: int = 10) -> tuple[Array, str | None]:
     if values.dtype.kind in "iuf" and len(np.unique(values)) > most:
         cuts = np.unique(np.nanquantile(values.astype(np.float64), [0.25, 0.5, 0.75]))
         ends = [f"{cut:g}" for cut in cuts]
-        names = [f"< {ends[0]}", *(f"{a}–{b}" for a, b in zip(ends, ends[1:], strict=False)), f"≥ {ends[-1]}"]
+        names = [f"< {ends[0]}", *(f"{a}–{b}" for a, b in pairwise(ends)), f"≥ {ends[-1]}"]
         bands = np.array(names, dtype=object)[np.searchsorted(cuts, values.astype(np.float64), side="right")]
         return bands, f"quartiles: {', '.join(names)}"
     return np.array(["?" if v is None else str(v) for v in values.tolist()], dtype=object), None

@@ -53,7 +53,7 @@ class Catalogue:
             raise SettingsError(f"--lang {language}: no such language; want one of {', '.join(LANGUAGES)}")
         return _load(language)
 
-    def text(self, key: str, **values: Any) -> str:
+    def text(self, key: str, /, **values: Any) -> str:
         """Return a sentence with its values filled in; KeyError for an unknown key, which is a bug of ours."""
         return _Formatter(self).vformat(self.texts[key], (), values)
 

@@ -22,10 +22,18 @@ AXIS: Spec = {"grid": False, "tickCount": 4, "domainColor": "var(--line)", "tick
 CONFIG: Spec = {
     "font": FONT,
     "view": {"stroke": None},
-    "axis": {**AXIS, "labelColor": "var(--soft)", "titleColor": "var(--soft)", "labelFontSize": 11, "titleFontSize": 11},
+    "axis": {
+        **AXIS,
+        "labelColor": "var(--soft)",
+        "titleColor": "var(--soft)",
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+    },
     "header": {"labelColor": "var(--ink)", "labelFontSize": 12, "titleFontSize": 0},
 }
-NOISE = re.compile(r' (?:class|role|version|aria-[a-z]+|xmlns:xlink|stroke-miterlimit|pointer-events)="[^"]*"| opacity="1"')
+NOISE = re.compile(
+    r' (?:class|role|version|aria-[a-z]+|xmlns:xlink|stroke-miterlimit|pointer-events)="[^"]*"| opacity="1"'
+)
 EMPTY = re.compile(r'<path (?:aria-hidden="true" )?d="(?:M0,0h0v0h0Z)?"(?: display="none")?/>')
 
 
@@ -106,7 +114,10 @@ def curve(points: Sequence[tuple[float, Estimate]], limit: Judged | None, titles
     x = {"field": "x", "type": "quantitative", "title": titles[0], "scale": {"zero": True}}
     y: Spec = {"type": "quantitative", "title": titles[1], "scale": {"domain": [0, 1]}}
     layers: list[Spec] = [
-        {"mark": {"type": "line", "color": "var(--soft)", "strokeWidth": 1}, "encoding": {"x": x, "y": {**y, "field": "value"}}},
+        {
+            "mark": {"type": "line", "color": "var(--soft)", "strokeWidth": 1},
+            "encoding": {"x": x, "y": {**y, "field": "value"}},
+        },
         {"mark": _SPAN, "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}}},
         {"mark": _DOT, "encoding": {"x": x, "y": {**y, "field": "value"}}},
     ]
@@ -114,7 +125,14 @@ def curve(points: Sequence[tuple[float, Estimate]], limit: Judged | None, titles
         rule = {"type": "rule", "color": "var(--fail)", "strokeDash": [4, 3]}
         line = {"data": {"values": [{"y": threshold(limit.pass_if)}]}, "mark": rule}
         layers.append({**line, "encoding": {"y": {**y, "field": "y"}}})
-    return {"data": {"values": values}, "width": 360, "height": 150, "background": None, "config": CONFIG, "layer": layers}
+    return {
+        "data": {"values": values},
+        "width": 360,
+        "height": 150,
+        "background": None,
+        "config": CONFIG,
+        "layer": layers,
+    }
 
 
 def drawer() -> Callable[[Spec, str], str]:

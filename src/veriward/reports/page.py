@@ -117,7 +117,11 @@ def _count(dossier: Dossier, words: Catalogue) -> str:
         return words.text("page.no_limits")
     if broken:
         return words.text("page.broken", broken=broken, limits=limits)
-    return words.text("page.none_broken", limits=limits, open=waiting) if waiting else words.text("page.kept", limits=limits)
+    return (
+        words.text("page.none_broken", limits=limits, open=waiting)
+        if waiting
+        else words.text("page.kept", limits=limits)
+    )
 
 
 def _line(dossier: Dossier, finding: Finding, place: int, words: Catalogue, draw: Draw) -> Line:

@@ -59,8 +59,8 @@ def _triple(witness: Witness, side: int) -> Triple:
     moved = attacked - clean
     largest = float(np.abs(moved).max()) or 1.0
     was, became = (str(witness.details.get(name, "")) for name in ("was", "became"))
-    uris = [_uri(clean, low, high, side), _uri(attacked, low, high, side), _uri(moved, -largest, largest, side)]
-    return Triple(witness.row, witness.text, *uris, was, became)
+    pictured = _uri(clean, low, high, side), _uri(attacked, low, high, side), _uri(moved, -largest, largest, side)
+    return Triple(witness.row, witness.text, pictured[0], pictured[1], pictured[2], was, became)
 
 
 def _pixels(array: Any) -> "np.ndarray[Any, Any]":

@@ -118,7 +118,10 @@ def _evidence(evidence: Evidence | None, side: int, words: Catalogue) -> dict[st
     """Return what the check handed over beside its numbers; None where it raised."""
     if evidence is None:
         return {"evidence": None}
-    notes = {name: [harmless(words.note(n)) for n in getattr(evidence, name)] for name in ("alarms", "assumptions", "untested")}
+    notes = {
+        name: [harmless(words.note(n)) for n in getattr(evidence, name)]
+        for name in ("alarms", "assumptions", "untested")
+    }
     cost = {name: number(value) for name, value in vars(evidence.cost).items()}
     found = {
         **notes,

@@ -92,7 +92,7 @@ def sufficient(check: str, limit: Judged, policy: Mapping[str, Any]) -> str | No
         place = item.get("at") or {}
         same = item["metric"] == limit.metric and all(limit.at.get(k) == v for k, v in place.items())
         if same and fnmatchcase(check, item["check"]):
-            return item.get("sufficient")
+            return str(item["sufficient"]) if item.get("sufficient") else None
     return None
 
 

@@ -28,7 +28,9 @@ def write_text(text: str, path: str | Path) -> Path:
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     except OSError as error:
-        raise SettingsError(f"{target}: cannot write there ({error.strerror}); choose another place with --out") from None
+        raise SettingsError(
+            f"{target}: cannot write there ({error.strerror}); choose another place with --out"
+        ) from None
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
@@ -38,5 +40,7 @@ def write_text(text: str, path: str | Path) -> Path:
         Path(name).replace(target)
     except OSError as error:
         Path(name).unlink(missing_ok=True)
-        raise SettingsError(f"{target}: cannot write it ({error.strerror}); free space or choose another --out") from None
+        raise SettingsError(
+            f"{target}: cannot write it ({error.strerror}); free space or choose another --out"
+        ) from None
     return target

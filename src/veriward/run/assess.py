@@ -13,8 +13,8 @@ from veriward.core.canonical import digest
 from veriward.core.dossier import Dossier
 from veriward.core.errors import DossierError, SettingsError
 from veriward.core.evidence import Evidence
-from veriward.core.judge import judge
 from veriward.core.journal import Journal
+from veriward.core.judge import judge
 from veriward.core.policy import BUDGETS, Budget, Policy
 from veriward.core.progress import Progress, Silent
 from veriward.core.seal import seal as seal_journal

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from veriward.adapters.opened import open_subject
 from veriward.core.data import Table
+from veriward.core.domain import ArrayDomain
 from veriward.core.errors import SettingsError
 from veriward.core.sources import read_columns
 from veriward.core.subject import Subject
@@ -93,7 +94,7 @@ def _text(opened: "Opened", label_why: str | None) -> str:
         "[model]",
         f"path = {_toml(subject.model.path)}",
         *([f"factory = {_toml(subject.model.factory)}"] if subject.model.factory else []),
-        f"access = {_toml(opened.access)}  # inferred: the most that a {opened.format} file gives; lower it if callers get less",
+        f"access = {_toml(opened.access)}  # inferred: the most that {opened.format} gives; lower it if callers get less",
         f"output = {_toml(opened.output)}  # inferred: the answers to the first rows",
         "",
         *_input(opened),
@@ -109,7 +110,7 @@ def _text(opened: "Opened", label_why: str | None) -> str:
 
 def _input(opened: "Opened") -> list[str]:
     lines = ["[input]", f"kind = {_toml(opened.kind)}  # inferred: the shape of the data"]
-    if hasattr(opened.domain, "low"):
+    if isinstance(opened.domain, ArrayDomain):
         bounds = [opened.domain.low, opened.domain.high]
         lines.append(f"bounds = {_toml(bounds)}  # inferred: the smallest usual range that holds the data")
     if isinstance(opened.test.x, Table) and opened.format in ("pt2", "safetensors"):
@@ -127,7 +128,7 @@ def _features(opened: "Opened") -> list[str]:
     if not isinstance(opened.domain, TableDomain) or not opened.domain.named:
         return []
     lines = [_feature(column) for column in opened.domain.columns if column.kind != "text"]
-    return ["[features]  # what may an attacker move? mutable = false, change = \"10%\", change = \"any\"", *lines]
+    return ['[features]  # what may an attacker move? mutable = false, change = "10%", change = "any"', *lines]
 
 
 def _feature(column: Column) -> str:

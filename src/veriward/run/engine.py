@@ -1,4 +1,4 @@
-"""Where work runs: here, or in spawned processes. Results never depend on it; each is handed back as soon as it is done."""
+"""Where work runs: here, or in spawned processes. Results never depend on it, and come as soon as they are done."""
 
 import contextlib
 import os
@@ -97,7 +97,9 @@ class Pool:
 
 
 def _end(pool: ProcessPoolExecutor) -> None:
-    processes = list((pool._processes or {}).values())  # there is no public way to end a worker in the middle of an item
+    processes = list(
+        (pool._processes or {}).values()
+    )  # there is no public way to end a worker in the middle of an item
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
         process.terminate()

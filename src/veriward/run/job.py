@@ -47,7 +47,7 @@ class RunJob:
     memory: Memory = field(default_factory=Forgetful)
     progress: Progress = field(default_factory=Silent)
     found: Mapping[str, Evidence] = field(default_factory=dict)
-    cost: Cost = Cost()
+    cost: Cost = field(default_factory=Cost)
     subject_key: str = ""  # of the parts that what is kept depends on
 
     def map(self, stage: str, work: Work, items: Sequence[Any]) -> list[dict[str, Any]]:

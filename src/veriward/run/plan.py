@@ -93,9 +93,7 @@ def _refusal(check: Check, opened: "Opened") -> Note | None:
     return check.refuse(opened)
 
 
-def _plan_check(
-    check: Check, opened: "Opened", budget: Budget, seed: int, parts: Mapping[str, str]
-) -> list[Planned]:
+def _plan_check(check: Check, opened: "Opened", budget: Budget, seed: int, parts: Mapping[str, str]) -> list[Planned]:
     threats = check.threats(opened)
     settings = check.settings(budget)
     read = {part: parts[part] for part in (*check.reads, "resolved")}

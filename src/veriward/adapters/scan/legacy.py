@@ -7,6 +7,7 @@ from .source import Source
 
 MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER, the first pickle of such a file
 
+
 def scan_legacy(source: Source, at: int, place: Place) -> None:
     """Read the pickles that follow the magic number, and account for every byte behind them.
 

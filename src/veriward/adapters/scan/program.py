@@ -28,7 +28,7 @@ _TREES = words("builtins.tuple builtins.list builtins.dict collections.OrderedDi
 
 # Fields of free text: kept for people, or looked up as names of what is already loaded.
 _FREE = words("stack_trace nn_module_stack source_fn_stack torch_fn from_node custom torch_version verifiers metadata")
-_KEYED_BY_PATH = words("config treespec_namedtuple_fields")
+_KEY_FORMS = {"range_constraints": _SYMBOL, "config": _PATH, "treespec_namedtuple_fields": _PATH}
 
 
 def _fits(pattern: re.Pattern[str]) -> Callable[[str], bool]:
@@ -91,10 +91,7 @@ def _scan_node(node: object, field: str, above: str, place: Place) -> None:
 def _scan_key(key: str, value: object, field: str, place: Place) -> None:
     if field in _FREE and isinstance(value, str):
         return
-    if field == "range_constraints":
-        form = _SYMBOL
-    else:
-        form = _PATH if field in _KEYED_BY_PATH else _NAME
+    form = _KEY_FORMS.get(field, _NAME)
     if not form.fullmatch(key):
         place.dangerous(0, key, f"is no name, as a key of {field or 'the program'}, and torch pastes names into code")
 

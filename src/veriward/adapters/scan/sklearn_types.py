@@ -122,8 +122,9 @@ _NEIGHBOURS = words(
     """
     neighbors._classification.KNeighborsClassifier neighbors._classification.RadiusNeighborsClassifier
     neighbors._regression.KNeighborsRegressor neighbors._regression.RadiusNeighborsRegressor
-    neighbors._unsupervised.NearestNeighbors neighbors._nearest_centroid.NearestCentroid neighbors._lof.LocalOutlierFactor
-    neighbors._kde.KernelDensity neighbors._kd_tree.KDTree neighbors._kd_tree.KDTree64 neighbors._kd_tree.KDTree32
+    neighbors._unsupervised.NearestNeighbors neighbors._nearest_centroid.NearestCentroid
+    neighbors._lof.LocalOutlierFactor neighbors._kde.KernelDensity
+    neighbors._kd_tree.KDTree neighbors._kd_tree.KDTree64 neighbors._kd_tree.KDTree32
     neighbors._ball_tree.BallTree neighbors._ball_tree.BallTree64 neighbors._ball_tree.BallTree32
     """,
     "sklearn.",

@@ -1,0 +1,1 @@
+"""Can the input be changed so that the decision changes?"""

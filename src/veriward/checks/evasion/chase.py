@@ -31,7 +31,7 @@ def comparable(scores: Tensor, output: str) -> Tensor:
 
 @dataclass
 class Chase:
-    """Correctly classified rows under attack: `clean` (n, ...), `y` (n,), `rows` (n,) their numbers in the split."""
+    """Correctly classified rows under attack: `clean` (n, ...), `y` (n,), their numbers `rows` (n,)."""
 
     opened: Opened
     threat: Threat

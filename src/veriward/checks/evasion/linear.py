@@ -59,5 +59,6 @@ class LinearScores:
         self.weight = weight
 
     def __call__(self, x: object) -> Tensor:
+        """Return (n, 2) logits."""
         rows = torch.as_tensor(x).float().flatten(1)
         return torch.stack([torch.zeros(len(rows)), rows @ self.weight], dim=1)

@@ -124,7 +124,9 @@ def _evidence(
     items: Sequence[Mapping[str, Any]],
     white: bool,
 ) -> Evidence:
-    joined = {name: np.concatenate([i[name] for i in items]) for name in ("correct", "by_gradient", "by_scores", "spent")}
+    joined = {
+        name: np.concatenate([i[name] for i in items]) for name in ("correct", "by_gradient", "by_scores", "spent")
+    }
     broken = joined["by_gradient"] | joined["by_scores"]
     at = dict(threat.knobs)
     witnesses = sorted((Witness(**w) for item in items for w in item["witnesses"]), key=_price)

@@ -57,7 +57,7 @@ def share_at(query: int, queries: int) -> float:
     (0.8, 0.2)
     """
     passed = sum(query * 10_000 / queries > halving for halving in HALVINGS)
-    return FIRST_SHARE / 2**passed
+    return FIRST_SHARE * 0.5**passed
 
 
 def _choose(better: Tensor, trial: Tensor, z: Tensor) -> Tensor:
@@ -77,9 +77,7 @@ def _stripes(low: Tensor, high: Tensor, rows: Tensor, stream: Stream) -> Tensor:
     return torch.where(up, high, low)
 
 
-def _window(
-    z: Tensor, low: Tensor, high: Tensor, rows: Tensor, share: float, query: int, stream: Stream
-) -> Tensor:
+def _window(z: Tensor, low: Tensor, high: Tensor, rows: Tensor, share: float, query: int, stream: Stream) -> Tensor:
     """Move one square window per row to an end of the box, drawn anew for each channel."""
     height, width = z.shape[-2:]
     side = max(1, min(round((share * height * width) ** 0.5), height, width))
@@ -94,9 +92,7 @@ def _window(
     return torch.where(inside, torch.where(up, high, low), z)
 
 
-def _columns(
-    z: Tensor, low: Tensor, high: Tensor, rows: Tensor, share: float, query: int, stream: Stream
-) -> Tensor:
+def _columns(z: Tensor, low: Tensor, high: Tensor, rows: Tensor, share: float, query: int, stream: Stream) -> Tensor:
     """Move a random set of columns, at least one per row, half of them to an end and half anywhere in the box."""
     movable = high > low
     draw = stream.child("columns").uniform(rows, z.shape[1:], query)

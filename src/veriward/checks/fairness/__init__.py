@@ -1,0 +1,1 @@
+"""Do groups of people fare alike?"""

@@ -1,5 +1,7 @@
 """Controls of fairness: decisions are copied from a column, so each group's rate is exactly what was planted."""
 
+from typing import Any
+
 import numpy as np
 
 from veriward.checks.contract import Control
@@ -24,7 +26,7 @@ def planted_controls() -> tuple[Control, ...]:
     )
 
 
-def decisions(x: object) -> np.ndarray:  # type: ignore[type-arg]  # of booleans, (n, 2)
+def decisions(x: object) -> np.ndarray[Any, Any]:
     """Return scores that choose class 1 exactly where the first column is 1."""
     chosen = np.asarray(x, dtype=np.float64)[:, :1]
     return np.concatenate([1 - chosen, chosen], axis=1)
