@@ -35,9 +35,10 @@ def notes_in_source() -> list[tuple[str, str, set[str]]]:
     for path in sorted(SOURCE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "note"
-            if named and node.args and isinstance(node.args[0], ast.Constant):
+            code = node.args[0] if named and node.args else None
+            if isinstance(code, ast.Constant) and isinstance(code.value, str):
                 keys = {keyword.arg for keyword in node.keywords if keyword.arg}
-                found.append((f"{path.relative_to(SOURCE)}:{node.lineno}", node.args[0].value, keys))
+                found.append((f"{path.relative_to(SOURCE)}:{node.lineno}", code.value, keys))
     return found
 
 

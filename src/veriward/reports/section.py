@@ -152,7 +152,7 @@ def _control(control: Mapping[str, Any], words: Catalogue) -> dict[str, Any]:
     low, high = control["low"], control["high"]
     measured = control["measured"]
     return {
-        "name": harmless(control["name"]),
+        "name": words.term("control", harmless(control["name"])),
         "metric": label(control["metric"], {}, words),
         "truth": number(low) if low == high else f"{number(low)} – {number(high)}",
         "measured": "–" if measured is None else number(measured),

@@ -83,8 +83,8 @@ def _array(walk: Walk, node: Node) -> None:
         return
     if node["type"] != "json" or f"{node['__module__']}.{node['__class__']}" != "numpy.ndarray":
         walk.place.unknown(0, str(node["type"]), "is an array of a kind that skops does not write")
-    walk.visit(node["shape"])
     _items(walk, node)
+    walk.visit(node["shape"])
 
 
 def _content(walk: Walk, node: Node) -> None:

@@ -8,6 +8,7 @@ from .arrays import BadArray, Header, read_header
 from .gadgets import is_gadget
 from .pickles import scan_raw
 from .place import Place
+from .prints import Prints
 from .source import Source
 from .unpack import unpacked
 from .zips import Archive
@@ -30,7 +31,7 @@ class Estimator:
 
 @dataclass
 class Walk:
-    """A walk over all nodes: what it found of types and files, and the nodes by their ids.
+    """A walk over all nodes: what it found of types and files, and what each id stood for.
 
     >>> from .place import Purse
     >>> from .result import Notes
@@ -46,9 +47,9 @@ class Walk:
     loaders: Loaders
     types: set[str] = field(default_factory=set)
     files: dict[str, Header | None] = field(default_factory=dict)
-    by_id: dict[int, Node] = field(default_factory=dict)
+    by_id: dict[int, tuple[bytes, str]] = field(default_factory=dict)
+    prints: Prints = field(default_factory=Prints)
     estimator: Estimator = Estimator()
-    repeated: bool = False
 
     def visit(self, node: object) -> None:
         """Judge a node and all below it.
@@ -63,12 +64,9 @@ class Walk:
             self.place.unknown(0, type(node).__name__, "stands where a node should be")
         elif node["__loader__"] == "CachedNode":
             self._cached(node)
-        elif self.repeated:
-            self._open(node)
         else:
-            self.repeated = self._is_repeated(node)
+            self._check_id(node)
             self._open(node)
-            self.repeated = False
 
     def _open(self, node: Node) -> None:
         loader = node["__loader__"]
@@ -101,19 +99,18 @@ class Walk:
         if node.get("__id__") not in self.by_id:
             self.place.unknown(0, "CachedNode", "refers to a node that does not stand before it")
 
-    def _is_repeated(self, node: Node) -> bool:
-        """Whether a node of this id came before. skops builds the first one only, so both must say the same."""
+    def _check_id(self, node: Node) -> None:
+        """skops builds the first node of an id and ignores the others, so all must say the same."""
         number = node.get("__id__")
         if number is None:
-            return False
+            return
         if type(number) is not int:  # 1.0 and True would be found under 1
             self.place.unknown(0, f"id {number}", "is no number")
-            return False
-        first = self.by_id.setdefault(number, node)
-        if first is not node and _body(first) != _body(node):
+            return
+        file = None if node["__loader__"].startswith("Byte") else node.get("file")
+        said = (self.prints.of(node), str(file))
+        if self.by_id.setdefault(number, said) != said:
             self.place.dangerous(0, f"id {number}", "stands for two different nodes, and loaders take the first")
-            return False
-        return first is not node
 
     def header(self, name: str, kind: str) -> Header | None:
         """Check a member that a node refers to, once; answers its header if it is an array.
@@ -156,11 +153,6 @@ class Walk:
             self.place.unknown(0, name, "is a member that a node refers to and that is missing")
             return None
         return unpacked(self.archive, member, self.place.inside(name))
-
-
-def _body(node: Node) -> Node:
-    # only the first node of a file carries these
-    return {key: value for key, value in node.items() if key not in ("protocol", "_skops_version")}
 
 
 def _read_numbers(content: Source, place: Place) -> Header | None:

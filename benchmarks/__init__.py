@@ -1,0 +1,1 @@
+"""Benchmarks and simulations: `python -m benchmarks NAME`; without a name, all of them."""
