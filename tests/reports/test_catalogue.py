@@ -51,7 +51,13 @@ def test_both_catalogues_have_the_same_keys_and_placeholders() -> None:
 def test_chinese_texts_are_chinese() -> None:
     untranslated = {key for key, text in entries(ZH).items() if not re.search(r"[\u4e00-\u9fff]", text)}
     identical = {key for key in untranslated if key not in SAME_ON_PURPOSE and not key.startswith(("error:",))}
-    lists_and_numbers = {"text:list.comma", "text:number.percent", "text:label.of", "text:page.other_language"}
+    lists_and_numbers = {
+        "text:list.comma",
+        "text:list.semicolon",
+        "text:number.percent",
+        "text:label.of",
+        "text:page.other_language",
+    }
     assert identical - lists_and_numbers <= {"method:DeLong"}
 
 
@@ -76,7 +82,7 @@ def test_every_text_key_of_the_room_exists() -> None:
 def test_numbers_lists_and_terms_inside_a_sentence() -> None:
     assert EN.note(note("data.sampled", rows=2000, total=96120)) == "2\u00a0000 of 96\u00a0120 rows were sampled"
     assert ZH.note(note("model.access_inferred", access="labels")).endswith("仅标签")
-    assert EN.text("label.at_fpr", metric="TPR", fpr=0.01) == "TPR at 1 % FPR"
+    assert EN.text("label.at_fpr", metric="TPR", fpr=0.01) == "TPR at 1\u00a0% FPR"
     assert EN.text("summary.code", code=["a@1", "b@2"]) == "runs your code: a@1, b@2"
 
 

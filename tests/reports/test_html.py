@@ -74,7 +74,7 @@ def test_hostile_names_are_text(make: Any, lang: str) -> None:
 def test_the_first_screen_of_a_failure(make: Any) -> None:
     text = Reader(render(make("shop"))).text
     assert "1 of 8 limits broken" in text
-    assert "turns 801 of 1\u00a0068 correct decisions around. The cheapest way: income +4 % (row 117)." in text
+    assert "turns 801 of 1\u00a0068 correct decisions around. The cheapest way: income +4\u00a0% (row 117)." in text
     assert "veriward assess . --checks evasion/linf" in text
     assert "certify/bounds" in text
     assert "not sealed" in text

@@ -28,8 +28,10 @@ class CallableBackend:
 
     def raw(self, x: Any) -> Tensor:
         """Return what the function answers, as a tensor on the CPU."""
-        rows = x.frame() if isinstance(x, Table) else np.array(x)  # a copy: a function may write into what it gets
-        parts = [self._tensor(self.function(rows[i : i + self.batch])) for i in range(0, len(rows), self.batch)]
+        rows = x.frame() if isinstance(x, Table) else x.cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
+        # each part is a copy: a function may write into what it gets
+        blocks = (rows[i : i + self.batch].copy() for i in range(0, len(rows), self.batch))
+        parts = [self._tensor(self.function(block)) for block in blocks]
         return torch.cat(parts) if parts else torch.empty(0, 1)
 
     @staticmethod

@@ -67,7 +67,7 @@ class ArrayDomain:
     def encode(self, x: Any, rows: Any = None) -> Tensor:
         """Return float numbers of the rows; DataError names a row that is not finite or violates the bounds."""
         chosen = x if rows is None else take(x, rows)
-        return torch.as_tensor(np.ascontiguousarray(chosen)).to(self.dtype)
+        return torch.as_tensor(np.array(chosen)).to(self.dtype)
 
     def check(self, x: Any, where: str) -> None:
         """Raise DataError for a row that is not finite or that the bounds do not hold for."""

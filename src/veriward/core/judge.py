@@ -15,6 +15,7 @@ from veriward.core import basis as counts
 from veriward.core.estimate import Estimate
 from veriward.core.evidence import Evidence
 from veriward.core.finding import Judged, Verdict, worst
+from veriward.core.intervals import Counts, clopper_pearson
 from veriward.core.policy import BUDGETS, Condition, Limit, Policy
 
 LEVEL = 0.05
@@ -38,10 +39,17 @@ def p_value(limit: Limit, estimate: Estimate) -> float:
     A bound judges one way only: an attacked accuracy (`upper`) can show that the truth is too small, never too large.
     """
     fails = limit.fails
-    if estimate.value is None or estimate.bound == ("lower" if not fails.wants_large else "upper"):
+    if estimate.value is None or _blind(fails, estimate):
         return 1.0
+    if estimate.basis["kind"] == "census":  # a fact meets ">= 1" at 1, where a tail would say "not above"
+        return 0.0 if fails.met(estimate.value) else 1.0
     tail = counts.p_above if fails.wants_large else counts.p_below
     return tail(estimate.basis, fails.threshold)
+
+
+def _blind(fails: Condition, estimate: Estimate) -> bool:
+    """Return whether the estimate bounds the truth from the side that never shows a broken limit."""
+    return estimate.bound == ("upper" if fails.wants_large else "lower")
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -163,17 +171,17 @@ def needs_n(limit: Limit, estimate: Estimate, budget: str, family: int = 1) -> i
     """
     n = max(counts.rows(estimate.basis), 1)
 
-    def decided(factor: float) -> bool:
-        more = _rescaled(estimate, factor)
+    def decided(rows: int) -> bool:
+        more = _rescaled(estimate, rows / n)
         return p_value(limit, more) * family <= LEVEL or passes(limit, more, budget)
 
-    low, high = 1.0, MOST_ROWS / n
-    if high <= 1 or not decided(high):
+    low, high = n, MOST_ROWS
+    if high <= low or not decided(high):
         return None
-    while high / low > 1.002:
-        middle = math.sqrt(low * high)
+    while high - low > max(1, 0.002 * low):
+        middle = math.isqrt(low * high)
         low, high = (low, middle) if decided(middle) else (middle, high)
-    return math.ceil(n * high)
+    return high
 
 
 def _rescaled(estimate: Estimate, factor: float) -> Estimate:
@@ -186,18 +194,33 @@ def _rescaled(estimate: Estimate, factor: float) -> Estimate:
 def detectable(limit: Limit, estimate: Estimate, family: int = 1) -> float | None:
     """Return the truth closest to the fail threshold that these rows would have failed with 90 % power.
 
-    Exact for shares; for gaps and estimates with a standard error a normal approximation of the interval's lower end.
+    Exact for shares. For gaps the least favourable case: between the two smallest groups, with shares around one half.
+    None where nothing could have been seen: too few rows, or a bound that never shows a broken limit.
     """
     level, threshold, basis = LEVEL / family, limit.fails.threshold, estimate.basis
+    if _blind(limit.fails, estimate):
+        return None
     if basis["kind"] == "census":
         return threshold
     if basis["kind"] == "binomial":
         return _detectable_share(basis["n"], limit.fails, level)
-    low, high = counts.interval(basis, 1 - level)
-    se = (high - low) / 2 / float(ndtri(1 - level / 2))
-    reach = (float(ndtri(1 - level / 2)) + float(ndtri(POWER))) * se
+    if basis["kind"] == "gap":
+        reach = _gap_reach(basis["families"], level)
+    else:
+        reach = (float(ndtri(1 - level)) + float(ndtri(POWER))) * basis["se"]  # the p-value is one-sided
     found = threshold + reach if limit.fails.wants_large else threshold - reach
     return found if basis["kind"] == "normal" or 0 <= found <= 1 else None
+
+
+def _gap_reach(families: Sequence[Counts], level: float) -> float:
+    """Return by how much a gap must exceed a threshold to be seen with 90 % power, in the family that sees least."""
+    each = (1 - level) ** (1 / sum(len(groups) for groups in families))
+    reaches = []
+    for groups in families:
+        sizes = sorted(n for _, n in groups if n)[:2]
+        width = sum(clopper_pearson(n // 2, n, each)[1] - (n // 2) / n for n in sizes)
+        reaches.append(width + float(ndtri(POWER)) * math.sqrt(sum(0.25 / n for n in sizes)))
+    return max(reaches)
 
 
 def _detectable_share(n: int, fails: Condition, level: float) -> float | None:

@@ -59,7 +59,7 @@ def _named(kind: str, data: bytes, blobs: dict[str, bytes]) -> dict[str, str]:
 def _array_bytes(array: "np.ndarray[Any, Any]") -> bytes:
     from safetensors.numpy import save
 
-    data: bytes = save({"a": np.ascontiguousarray(array)})
+    data: bytes = save({"a": np.asarray(array, order="C")})  # ascontiguousarray would make (1,) of ()
     return data
 
 

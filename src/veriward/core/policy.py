@@ -86,7 +86,8 @@ class Limit(BaseModel):
         passes, fails = self.passes, self.fails
         if passes.wants_large == fails.wants_large:
             raise ValueError(f"pass '{passes}' and fail '{fails}' look the same way; want opposite directions")
-        if (fails.threshold > passes.threshold) if passes.wants_large else (fails.threshold < passes.threshold):
+        ahead = (fails.threshold - passes.threshold) * (1 if passes.wants_large else -1)
+        if ahead > 0 or (ahead == 0 and passes.met(passes.threshold) and fails.met(fails.threshold)):
             raise ValueError(f"pass '{passes}' and fail '{fails}' overlap: some values would meet both")
         return self
 

@@ -42,9 +42,9 @@ class Rule:
         """
         try:
             tree = ast.parse(text if len(text) <= LONGEST else "", mode="eval").body
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            _check(tree, name, logical=True)
+        except (SyntaxError, RecursionError, MemoryError, UnicodeError):
             raise ValueError(f"rule {name!r}: {text[:80]!r} cannot be read; {WANTED}") from None
-        _check(tree, name, logical=True)
         names = sorted({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)})
         return cls(name, tree, tuple(names))
 
@@ -80,7 +80,7 @@ def _evaluate(node: ast.AST, columns: Mapping[str, Any]) -> Any:
         case ast.BoolOp(op=op, values=values):
             return _fold(operator.and_ if isinstance(op, ast.And) else operator.or_, values, columns)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return ~_evaluate(operand, columns)
+            return _evaluate(operand, columns) ^ True  # ~ would turn a plain True into -2
         case ast.UnaryOp(operand=operand):
             return -_evaluate(operand, columns)
         case ast.BinOp(left=left, op=op, right=right):

@@ -101,12 +101,16 @@ class TableDomain:
         array = z.numpy()
         return Table({c.name: _decoded(c, array[:, i]) for i, c in enumerate(self.columns)})
 
+    def _ranges(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the ends of each value's range; a clean value beyond them may stay, or come nearer."""
+        low, high = (torch.tensor([getattr(c, end) for c in self.columns], dtype=clean.dtype) for end in ("low", "high"))
+        return torch.minimum(clean, low), torch.maximum(clean, high)
+
     def box(self, clean: Tensor, threat: Threat) -> tuple[Tensor, Tensor]:
-        """Return each row's budget inside the ranges; a clean value beyond its range may stay where it is."""
+        """Return each row's budget inside the ranges."""
         eps = threat.knobs.get("eps")
         radii = torch.stack([c.radius(clean[:, i], eps) for i, c in enumerate(self.columns)], dim=1)
-        floor = torch.minimum(clean, torch.tensor([c.low for c in self.columns], dtype=clean.dtype))
-        ceiling = torch.maximum(clean, torch.tensor([c.high for c in self.columns], dtype=clean.dtype))
+        floor, ceiling = self._ranges(clean)
         low, high = inward(torch.maximum(clean - radii, floor), torch.minimum(clean + radii, ceiling), clean.dtype)
         slack = 1e-9  # a budget of "10 %" of 50 is 5 in decimal, and 4.999... in binary
         whole_low, whole_high = torch.ceil(low - slack), torch.floor(high + slack)
@@ -125,9 +129,8 @@ class TableDomain:
         same = (z == clean) | (torch.isnan(z) & torch.isnan(clean))
         eps = threat.knobs.get("eps")
         radii = torch.stack([c.radius(clean[:, i], eps) for i, c in enumerate(self.columns)], dim=1)
-        near = (z - clean).abs() <= radii * (1 + 1e-9) + 1e-9
-        low = torch.tensor([c.low for c in self.columns], dtype=z.dtype)
-        high = torch.tensor([c.high for c in self.columns], dtype=z.dtype)
+        near = (z - clean).abs() <= radii * (1 + 1e-9) + 1e-9 + 1e-15 * clean.abs()  # the sum itself is rounded
+        low, high = self._ranges(clean)
         typed = ~self.whole | (z == torch.round(z))
         return (same | (self.movable & near & typed & (z >= low) & (z <= high))).all(1) & self.keeps_rules(z)
 
@@ -156,7 +159,8 @@ def _decoded(column: Column, values: Array) -> Array:
     if column.vocabulary:
         words = np.array([*column.vocabulary, None], dtype=object)[:-1]
         return np.asarray(words[values.astype(np.int64)]).astype(column.dtype)
-    whole = np.dtype(column.dtype).kind in "iub"
+    # an integer column may hold NaN or fractions elsewhere, or be declared numeric: what is asked is never cut off
+    whole = np.dtype(column.dtype).kind in "iub" and bool((values == np.round(values)).all())
     return values.astype(column.dtype) if whole else values.copy()
 
 
@@ -257,8 +261,9 @@ def group_values(values: Array, most: int = 10) -> tuple[Array, str | None]:
         ends = [f"{cut:g}" for cut in cuts]
         names = [f"< {ends[0]}", *(f"{a}–{b}" for a, b in pairwise(ends)), f"≥ {ends[-1]}"]
         bands = np.array(names, dtype=object)[np.searchsorted(cuts, values.astype(np.float64), side="right")]
+        bands[np.isnan(values.astype(np.float64))] = "?"
         return bands, f"quartiles: {', '.join(names)}"
-    return np.array(["?" if v is None else str(v) for v in values.tolist()], dtype=object), None
+    return np.array(["?" if v is None or v != v else str(v) for v in values.tolist()], dtype=object), None  # noqa: PLR0124
 
 
 def as_mapping(domain: TableDomain, row: Tensor) -> Mapping[str, Any]:

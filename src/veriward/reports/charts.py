@@ -101,7 +101,14 @@ def groups(rates: Sequence[tuple[str, str, Estimate]]) -> Spec:
     dots = {"mark": _DOT, "encoding": {"x": {**x, "field": "value"}, "y": y}}
     facet = {"field": "panel", "type": "nominal", "sort": order, "title": None}
     inner = {"width": 170, "height": {"step": 22}, "layer": [spans, dots]}
-    return {"data": {"values": values}, "background": None, "config": CONFIG, "facet": {"column": facet}, "spec": inner}
+    return {
+        "data": {"values": values},
+        "background": None,
+        "config": CONFIG,
+        "spacing": 28,
+        "facet": {"column": facet},
+        "spec": inner,
+    }
 
 
 _SPAN: Spec = {"type": "rule", "color": "var(--ink)", "strokeWidth": 4, "strokeCap": "round", "opacity": 0.35}

@@ -13,6 +13,7 @@ from veriward.core.finding import Finding
 from veriward.core.note import Note
 from veriward.reports.advice import advise, first
 from veriward.reports.catalogue import Catalogue
+from veriward.reports.numbers import SPACE
 from veriward.reports.standards import standards
 
 SCHEMA = "veriward.report/1"
@@ -34,8 +35,8 @@ def build(dossier: Dossier) -> dict[str, Any]:
         "code": list(dossier.plan.get("code", ())),
         "assumptions": _sentences(dossier.plan.get("assumptions", ()), words),
         "findings": [_finding(dossier, finding, items[finding.id], words) for finding in dossier],
-        "not_run": [{"check": item["check"], "reason": words.note(item["reason"])} for item in dossier.not_run],
-        "advice": first(dossier).line(words),
+        "not_run": [{"check": item["check"], "reason": _plain(words.note(item["reason"]))} for item in dossier.not_run],
+        "advice": _plain(first(dossier).line(words)),
         "head": dossier.head,
         "seal": dossier.seal,
     }
@@ -65,7 +66,7 @@ def _finding(dossier: Dossier, finding: Finding, item: Mapping[str, Any], words:
         "settings": dict(finding.settings),
         **_evidence(finding.evidence, words),
         "standards": standards(finding),
-        "advice": [advice.line(words) for advice in advise(dossier, finding)],
+        "advice": [_plain(advice.line(words)) for advice in advise(dossier, finding)],
         "error": finding.error,
     }
 
@@ -87,11 +88,16 @@ def _evidence(evidence: Evidence | None, words: Catalogue) -> dict[str, Any]:
 
 
 def _estimate(estimate: Estimate, words: Catalogue) -> dict[str, Any]:
-    return {**estimate.to_dict(), "why": words.note(estimate.why) if estimate.why else None}
+    return {**estimate.to_dict(), "why": _plain(words.note(estimate.why)) if estimate.why else None}
 
 
 def _sentences(notes: Iterable[Note | Mapping[str, Any]], words: Catalogue) -> list[str]:
-    return [words.note(note) for note in notes]
+    return [_plain(words.note(note)) for note in notes]
+
+
+def _plain(text: str) -> str:
+    """Return a sentence that programs can search: print's unbreakable spaces become plain ones."""
+    return text.replace(SPACE, " ")
 
 
 def without_arrays(value: Any) -> Any:

@@ -66,6 +66,9 @@ def overview(dossier: Dossier, words: Catalogue, draw: Draw) -> dict[str, Any]:
         "lines": [_line(dossier, finding, i, words, draw) for i, finding in enumerate(dossier)],
         "curves": list(_curves(dossier, words, draw)),
         "not_run": [(harmless(item["check"]), harmless(words.note(item["reason"]))) for item in dossier.not_run],
+        "raised": [(harmless(f.id), words.term("error", harmless(f.error))) for f in dossier if f.error],
+        "error": verdict("error", words),
+        "untested": [(harmless(f.id), _untested(f, words)) for f in dossier if f.evidence and f.evidence.untested],
         "first": first(dossier),
         "identity": _identity(dossier),
         "preregistered": preregistered(dossier),
@@ -167,6 +170,10 @@ def _sized(finding: Finding) -> list[tuple[float, Estimate, Any]]:
     eps = finding.evidence.threat.knobs.get("eps") if finding.evidence else None
     judged = [(limit, estimate_of(finding, limit)) for limit in finding.limits]
     return [(float(eps), e, limit) for limit, e in judged[:1] if e is not None and eps is not None]
+
+
+def _untested(finding: Finding, words: Catalogue) -> list[str]:
+    return [harmless(words.note(item)) for item in (finding.evidence.untested if finding.evidence else ())]
 
 
 def _identity(dossier: Dossier) -> list[tuple[str, str, str]]:

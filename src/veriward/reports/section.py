@@ -19,6 +19,7 @@ from veriward.reports.standards import standards
 from veriward.reports.wording import about, harmless, label, not_estimable, question, would_decide
 
 MOST_ROWS = 150  # of one table; the JSON report has them all
+MOST_WITNESSES = 10
 MOST_GROUPS = 12  # of one drawing
 OPEN = ("fail", "error")
 
@@ -128,7 +129,8 @@ def _evidence(evidence: Evidence | None, side: int, words: Catalogue) -> dict[st
         "attack": evidence.check.startswith("evasion/"),
         "pictures": [_harmless_triple(t) for t in pictures.triples(evidence.witnesses, side)],
         "side": side,
-        "witnesses": [_witness(witness, words) for witness in evidence.witnesses],
+        "witnesses": [_witness(witness, words) for witness in evidence.witnesses[:MOST_WITNESSES]],
+        "more_witnesses": max(len(evidence.witnesses) - MOST_WITNESSES, 0),
         "controls": [_control(vars(c) | {"holds": c.holds}, words) for c in evidence.controls],
         "cost": {**cost, "seconds": f"{evidence.cost.seconds:.1f}"},
     }
@@ -145,7 +147,7 @@ def _witness(witness: Witness, words: Catalogue) -> dict[str, Any]:
     if "was" in details and "became" in details:
         became = words.text("page.became", was=harmless(details["was"]), became=harmless(details["became"]))
     share = words.percent(witness.size) if 0 <= witness.size <= 1 else number(witness.size)
-    return {"row": number(witness.row), "text": harmless(witness.text), "size": share, "became": became}
+    return {"row": str(witness.row), "text": harmless(witness.text), "size": share, "became": became}
 
 
 def _control(control: Mapping[str, Any], words: Catalogue) -> dict[str, Any]:
@@ -154,10 +156,15 @@ def _control(control: Mapping[str, Any], words: Catalogue) -> dict[str, Any]:
     return {
         "name": words.term("control", harmless(control["name"])),
         "metric": label(control["metric"], {}, words),
-        "truth": number(low) if low == high else f"{number(low)} – {number(high)}",
-        "measured": "–" if measured is None else number(measured),
+        "truth": _rounded(low) if _rounded(low) == _rounded(high) else f"{_rounded(low)} – {_rounded(high)}",
+        "measured": "–" if measured is None else _rounded(measured),
         "holds": control["holds"],
     }
+
+
+def _rounded(value: float) -> str:
+    """Return a number without what binary fractions add to it; adding 0 turns -0 into 0."""
+    return number(round(value, 6) + 0.0)
 
 
 def _standard(entry: Mapping[str, str], words: Catalogue) -> dict[str, str]:

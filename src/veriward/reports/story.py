@@ -8,7 +8,7 @@ from veriward.core.estimate import Estimate
 from veriward.core.finding import Finding
 from veriward.reports.catalogue import Catalogue
 from veriward.reports.headline import headline, worst_first
-from veriward.reports.numbers import condition, point
+from veriward.reports.numbers import SPACE, condition, point
 from veriward.reports.wording import family, harmless, label
 
 RATES = {
@@ -58,7 +58,7 @@ def _evasion(finding: Finding, subject: Mapping[str, Any], words: Catalogue) -> 
     if knobs.get("eps") is not None and subject.get("kind") == "image" and knobs.get("norm") == "linf":
         return words.text("story.pixels", eps=knobs["eps"], broken=broken, correct=correct)
     if witnesses and witnesses[0].text:
-        text, row = harmless(witnesses[0].text), witnesses[0].row
+        text, row = harmless(witnesses[0].text).replace(" %", f"{SPACE}%"), str(witnesses[0].row)
         return words.text("story.change", text=text, row=row, broken=broken, correct=correct)
     return words.text("story.budget", broken=broken, correct=correct)
 

@@ -105,7 +105,7 @@ def _below(finding: Finding, top: Headline | None, words: Catalogue) -> list[str
     lines = []
     witnesses = finding.evidence.witnesses if finding.evidence else ()
     if finding.verdict == "fail" and witnesses and witnesses[0].text:
-        lines.append(words.text("summary.cheapest", text=harmless(witnesses[0].text), row=witnesses[0].row))
+        lines.append(words.text("summary.cheapest", text=harmless(witnesses[0].text), row=str(witnesses[0].row)))
     if top and top.others:
         verdicts = [limit.verdict for limit in top.others]
         told = [_count(verdicts.count(v), v, words) for v in WORST_FIRST if v in verdicts]

@@ -13,6 +13,7 @@ from .calls import CALLS, Arguments, is_data, is_made, storage_bytes
 from .names import resolved
 from .opcodes import OPCODES, Broken, Reader
 from .place import Place
+from .result import Outcome
 from .source import Source
 from .stack import Stack
 from .values import UNKNOWN, Data, Global, Made, Unknown, Value, packed
@@ -38,7 +39,7 @@ class Machine:
     place: Place
     storages: dict[str, int] | None = None  # key: bytes, filled in; None where persistent ids have no meaning
     result: Value = UNKNOWN
-    malformed: bool = False
+    before_error: Outcome | None = None  # what was noted when the stream first did what a real machine refuses
     at: int = 0
 
     def __post_init__(self) -> None:
@@ -75,8 +76,19 @@ class Machine:
         act(self, decode(self.reader))
         return action
 
+    @property
+    def outcome(self) -> Outcome:
+        """What a real machine would have met before its first error.
+
+        >>> from .result import Notes
+        >>> from .place import Purse
+        >>> Machine(Reader(Source.of(b"N.")), Place("x", Notes(), Purse(), lambda source, place: "")).outcome
+        'clean'
+        """
+        return self.place.notes.outcome if self.before_error is None else self.before_error
+
     def _malformed(self, what: str) -> None:
-        self.malformed = True
+        self.before_error = self.outcome
         self.place.unknown(self.at, "malformed pickle", f"the stream {what}")
 
     # -- stack and memo ------------------------------------------------------------------------------------------
@@ -172,9 +184,7 @@ class Machine:
         if isinstance(name, str) and isinstance(module, str):
             self.stack.push(self._named(module, name))
             return
-        if not (isinstance(name, Unknown) or isinstance(module, Unknown)):
-            why = "names code by something that is not a text in the file, to hide what it is"
-            self.place.dangerous(self.at, "computed name", why)
+        self._hidden("computed name", "names code by something that is not a text in the file, to hide what it is")
         self.stack.push(UNKNOWN)
 
     def _on_instance(self, names: Value) -> None:
@@ -216,9 +226,13 @@ class Machine:
             self.stack.push(self._called(function, arguments))
             return
         if not isinstance(function, Unknown):
-            why = "calls something that the stream does not name"
-            self.place.dangerous(self.at, _name_of(function), why)
+            self._hidden(_name_of(function), "calls something that the stream does not name")
         self.stack.push(UNKNOWN)
+
+    def _hidden(self, what: str, why: str) -> None:
+        # after an error the stack holds anything, which proves no intent
+        note = self.place.dangerous if self.before_error is None else self.place.unknown
+        note(self.at, what, why)
 
     def _called(self, function: Global, arguments: Value) -> Value:
         if function.path == "torch.storage._load_from_bytes":

@@ -39,7 +39,7 @@ def scan_rest(source: Source, at: int, place: Place) -> None:
         trial = place.trial()
         machine = Machine(Reader(source, at), trial)
         finished = machine.run()
-        if not finished and trial.notes.outcome != "dangerous":
+        if not finished and machine.outcome != "dangerous":
             place.unknown(at, f"{source.size - at} trailing bytes", "follow the last pickle and are none themselves")
             return
         place.merge(trial)
@@ -61,8 +61,8 @@ def scan_guess(source: Source, place: Place) -> bool:
     """
     trial = place.trial()
     machine = Machine(Reader(source), trial)
-    sound = machine.run() and not machine.malformed
-    if not sound and trial.notes.outcome != "dangerous":
+    sound = machine.run() and machine.before_error is None
+    if not sound and machine.outcome != "dangerous":
         return False
     place.merge(trial)
     return True

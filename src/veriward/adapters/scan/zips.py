@@ -6,7 +6,7 @@ one of them shows a scanner a harmless file and the loader another one. Format: 
 
 import stat
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .place import Place
 from .source import Source
@@ -116,7 +116,7 @@ def read_archive(source: Source, place: Place) -> Archive | None:
         place.unknown(0, "broken zip", "has no end record, so nobody knows its members")
         return None
     try:
-        end = _read_end(source, at, place)
+        source, end = _placed(source, _read_end(source, at, place), place)
         members = _read_directory(source, end, place)
     except (struct.error, ValueError) as error:
         place.unknown(at, "broken zip", f"its directory cannot be read ({error})")
@@ -158,10 +158,21 @@ def _read_end64(source: Source, at: int, place: Place) -> _End | None:
     return _End(at - 76, count, directory_at, size)
 
 
+def _placed(source: Source, end: _End, place: Place) -> tuple[Source, _End]:
+    """The directory should end where the end record begins. If not, miniz looks where the record says, and zipfile
+    takes the difference for a prefix that all offsets leave out."""
+    shift = end.at - end.directory_bytes - end.directory_at
+    if not shift:
+        return source, end
+    told, found = (source.read(at, 4) == CENTRAL for at in (end.directory_at, end.directory_at + shift))
+    note = place.dangerous if told and found else place.unknown
+    note(end.at, "central directory", "is not where the end record says, so readers look for it in two places")
+    if shift < 0 or not found:
+        return source, end
+    return source.part(shift, source.size), replace(end, at=end.at - shift)
+
+
 def _read_directory(source: Source, end: _End, place: Place) -> list[Member]:
-    if end.directory_at + end.directory_bytes != end.at:
-        why = "the directory does not end where the end record begins, so readers look for it in two places"
-        place.dangerous(end.at, "central directory", why)
     if end.directory_bytes > _MAX_DIRECTORY:
         raise ValueError(f"{end.directory_bytes} bytes")
     content = source.read(end.directory_at, end.directory_bytes)

@@ -1,0 +1,388 @@
+"""Hand-made malicious pickles: every way of naming and calling code, by opcode. None is clean, and none runs.
+
+Each route is first proved real on a gadget that makes a folder, so that the tests do not refuse what never worked.
+"""
+
+import io
+import pickle
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from veriward.adapters.scan import ScanResult, scan, scanner
+from veriward.adapters.scan.place import Purse
+
+Route = Callable[[str, str, str], bytes]
+
+
+def scanned(tmp_path: Path, content: bytes) -> ScanResult:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    return scan(path)
+
+
+def short(text: str) -> bytes:
+    return b"\x8c" + bytes([len(text.encode())]) + text.encode()
+
+
+def line(text: str) -> bytes:
+    return text.encode() + b"\n"
+
+
+def by_global(module: str, name: str, argument: str) -> bytes:
+    return b"c" + line(module) + line(name) + b"(V" + line(argument) + b"tR."
+
+
+def by_global_in_protocol_2(module: str, name: str, argument: str) -> bytes:
+    text = b"X" + struct.pack("<I", len(argument)) + argument.encode()
+    return b"\x80\x02c" + line(module) + line(name) + b"q\x00" + text + b"q\x01\x85q\x02Rq\x03."
+
+
+def by_stack_global(module: str, name: str, argument: str) -> bytes:
+    return b"\x80\x04" + short(module) + short(name) + b"\x93" + short(argument) + b"\x85R."
+
+
+def by_stack_global_in_a_frame(module: str, name: str, argument: str) -> bytes:
+    body = by_stack_global(module, name, argument)[2:]
+    return b"\x80\x04\x95" + struct.pack("<Q", len(body)) + body
+
+
+def by_names_of_the_memo(module: str, name: str, argument: str) -> bytes:
+    stored = short(module) + b"\x94" + short(name) + b"\x94" + b"00"
+    return b"\x80\x04" + stored + b"h\x00h\x01\x93" + short(argument) + b"\x85R."
+
+
+def by_names_of_a_far_memo(module: str, name: str, argument: str) -> bytes:
+    stored = short(module) + b"r\xff\xff\x00\x00" + short(name) + b"p1_0\n" + b"00"
+    return b"\x80\x04" + stored + b"j\xff\xff\x00\x00g10\n\x93" + short(argument) + b"\x85R."
+
+
+def by_names_of_lines(module: str, name: str, argument: str) -> bytes:
+    return b"\x80\x04V" + line(module) + b"V" + line(name) + b"\x93V" + line(argument) + b"\x85R."
+
+
+def by_escaped_names(module: str, name: str, argument: str) -> bytes:
+    hidden = "".join(f"\\u{ord(letter):04x}" for letter in name)
+    return b"\x80\x04V" + line(module) + b"V" + line(hidden) + b"\x93V" + line(argument) + b"\x85R."
+
+
+def by_escaped_strings(module: str, name: str, argument: str) -> bytes:
+    def hidden(text: str) -> bytes:
+        return b"S'" + "".join(f"\\x{ord(letter):02x}" for letter in text).encode() + b"'\n"
+
+    return b"\x80\x04" + hidden(module) + hidden(name) + b"\x93V" + line(argument) + b"\x85R."
+
+
+def by_old_strings(module: str, name: str, argument: str) -> bytes:
+    first = b"U" + bytes([len(module)]) + module.encode()
+    second = b"T" + struct.pack("<i", len(name)) + name.encode()
+    return b"\x80\x04" + first + second + b"\x93" + short(argument) + b"\x85R."
+
+
+def by_wide_names(module: str, name: str, argument: str) -> bytes:
+    def wide(text: str) -> bytes:
+        return b"\x8d" + struct.pack("<Q", len(text)) + text.encode()
+
+    return b"\x80\x04" + wide(module) + wide(name) + b"\x93" + wide(argument) + b"\x85R."
+
+
+def by_doubled_names(module: str, name: str, argument: str) -> bytes:
+    return b"\x80\x04" + short(module) + b"2" + b"0" + short(name) + b"\x93" + short(argument) + b"\x85R."
+
+
+def by_names_out_of_a_mark(module: str, name: str, argument: str) -> bytes:
+    return b"\x80\x04(K\x01K\x021" + short(module) + b"(0" + short(name) + b"\x93" + short(argument) + b"\x85R."
+
+
+def by_instance(module: str, name: str, argument: str) -> bytes:
+    return b"(V" + line(argument) + b"i" + line(module) + line(name) + b"."
+
+
+def by_object(module: str, name: str, argument: str) -> bytes:
+    return b"(c" + line(module) + line(name) + b"V" + line(argument) + b"o."
+
+
+def by_dotted_name(module: str, name: str, argument: str) -> bytes:
+    return b"\x80\x04" + short("shutil") + short(f"{module}.{name}") + b"\x93" + short(argument) + b"\x85R."
+
+
+def by_a_list(module: str, name: str, argument: str) -> bytes:
+    return b"(lp0\n" + by_global(module, name, argument)[:-1] + b"a."
+
+
+def by_a_key(module: str, name: str, argument: str) -> bytes:
+    return b"\x80\x02}(" + by_global(module, name, argument)[:-1] + b"K\x01u."
+
+
+def before_the_end_is_cut(module: str, name: str, argument: str) -> bytes:
+    return by_global_in_protocol_2(module, name, argument)[:-1]
+
+
+def before_rubbish(module: str, name: str, argument: str) -> bytes:
+    return by_global(module, name, argument)[:-1] + b"\xff\xff"
+
+
+ROUTES: dict[str, Route] = {
+    function.__name__: function
+    for function in (
+        by_global,
+        by_global_in_protocol_2,
+        by_stack_global,
+        by_stack_global_in_a_frame,
+        by_names_of_the_memo,
+        by_names_of_a_far_memo,
+        by_names_of_lines,
+        by_escaped_names,
+        by_escaped_strings,
+        by_old_strings,
+        by_wide_names,
+        by_doubled_names,
+        by_names_out_of_a_mark,
+        by_instance,
+        by_object,
+        by_dotted_name,
+        by_a_list,
+        by_a_key,
+        before_the_end_is_cut,
+        before_rubbish,
+    )
+}
+
+GADGETS = [
+    ("os", "system"),
+    ("posix", "system"),
+    ("nt", "system"),
+    ("subprocess", "Popen"),
+    ("commands", "getoutput"),
+    ("builtins", "eval"),
+    ("builtins", "exec"),
+    ("builtins", "compile"),
+    ("builtins", "open"),
+    ("builtins", "getattr"),
+    ("builtins", "__import__"),
+    ("__builtin__", "eval"),
+    ("__builtin__", "apply"),
+    ("__builtin__", "reduce"),
+    ("importlib", "import_module"),
+    ("runpy", "run_path"),
+    ("ctypes", "CDLL"),
+    ("pty", "spawn"),
+    ("socket", "create_connection"),
+    ("sys", "exit"),
+    ("shutil", "rmtree"),
+    ("webbrowser", "open"),
+    ("operator", "attrgetter"),
+    ("operator", "methodcaller"),
+    ("functools", "partial"),
+    ("types", "CodeType"),
+    ("types", "FunctionType"),
+    ("pickle", "loads"),
+    ("_pickle", "loads"),
+    ("cPickle", "loads"),
+    ("dill", "loads"),
+    ("cloudpickle", "loads"),
+    ("joblib", "load"),
+    ("torch", "load"),
+    ("torch.hub", "load"),
+    ("torch.serialization", "load"),
+    ("torch.utils.cpp_extension", "load_inline"),
+    ("numpy", "load"),
+    ("numpy.f2py.crackfortran", "getlincoef"),
+    ("numpy.testing._private.utils", "runstring"),
+    ("pandas", "read_pickle"),
+    ("pandas", "eval"),
+    ("pip", "main"),
+    ("pip._internal", "main"),
+    ("timeit", "timeit"),
+    ("code", "InteractiveInterpreter"),
+    ("bdb", "Bdb"),
+    ("pdb", "run"),
+    ("cProfile", "run"),
+    ("asyncio.subprocess", "create_subprocess_shell"),
+    ("multiprocessing.util", "spawnv_passfds"),
+    ("idlelib.pyshell", "ModifiedInterpreter"),
+    ("six.moves.builtins", "eval"),
+    ("some.module.of.theirs", "eval"),
+]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_the_routes_are_real_and_found(tmp_path: Path, route: str) -> None:
+    canary = tmp_path / "canary"
+    content = ROUTES[route]("os", "mkdir", str(canary))
+    result = scanned(tmp_path, content)
+    assert not canary.exists(), "the scan ran the pickle"
+    assert (result.outcome, result.kind) == ("dangerous", "pickle")
+    try:
+        pickle.loads(content)
+    except (pickle.UnpicklingError, EOFError):
+        assert route.startswith("before_")
+    assert canary.exists(), "this route does not work, so the test proves nothing"
+
+
+@pytest.mark.parametrize("gadget", GADGETS, ids=".".join)
+def test_gadgets_are_dangerous(tmp_path: Path, gadget: tuple[str, str]) -> None:
+    for route in (by_global, by_stack_global, by_instance, by_dotted_name):
+        assert scanned(tmp_path, route(*gadget, "x")).outcome == "dangerous"
+
+
+@pytest.mark.parametrize("gadget", [("somewhere", "Model"), ("pathlib", "PosixPath"), ("uuid", "UUID")], ids=".".join)
+def test_names_that_nobody_knows_are_unknown(tmp_path: Path, gadget: tuple[str, str]) -> None:
+    for route in (by_global, by_stack_global, by_instance, by_object):
+        assert scanned(tmp_path, route(*gadget, "x")).outcome == "unknown"
+
+
+def made(*parts: bytes) -> bytes:
+    return b"".join((b"\x80\x04", *parts, b"."))
+
+
+def named(module: str, name: str) -> bytes:
+    return short(module) + short(name) + b"\x93"
+
+
+ORDERED = named("collections", "OrderedDict")
+EMPTY = ORDERED + b")R"
+DTYPE = named("numpy", "dtype")
+ARRAY = named("numpy._core.multiarray", "_reconstruct") + named("numpy", "ndarray") + b"K\x00\x85C\x01b\x87R"
+TENSOR = named("torch._utils", "_rebuild_tensor_v2")
+
+
+def dtype(letters: str, flags: int, size: int = -1) -> bytes:
+    state = b"(K\x03" + short("|") + b"NNN" + struct.pack("<cicici", b"J", size, b"J", -1, b"J", flags) + b"tb"
+    return DTYPE + short(letters) + b"\x89\x88\x87R" + state
+
+
+DANGEROUS = {
+    "a name that is computed": made(named("builtins", "str"), b")R", short("system"), b"\x93"),
+    "a name that is a number": made(b"K\x01", short("system"), b"\x93"),
+    "a call of what a call returned": made(EMPTY, b")R"),
+    "a call of a number": made(b"K\x01)R"),
+    "a state for a class": made(ORDERED, b"}", short("__reduce__"), b"K\x01sb"),
+    "a state for a function": made(named("_codecs", "encode"), b"}b"),
+    "a call by NEWOBJ": made(named("subprocess", "Popen"), short("ls"), b"\x85\x81"),
+    "a call by NEWOBJ_EX": made(named("subprocess", "Popen"), short("ls"), b"\x85}\x92"),
+    "a gadget that is only named": made(named("os", "system")),
+    "a gadget in the second pickle": b"N." + by_stack_global("os", "system", "id"),
+    "a gadget in the third pickle": b"N.N." + by_global("os", "system", "id"),
+    "a gadget as a default factory": made(
+        named("collections", "defaultdict"), named("os", "getcwd"), b"\x85R", short("__missing__"), b"0"
+    ),
+    "a gadget as a persistent id": made(named("os", "system"), b"Q"),
+    "a gadget as a hook": made(EMPTY, b"K\x01", named("os", "system"), b"s"),
+    "bytes that torch unpickles again": made(
+        named("torch.storage", "_load_from_bytes"),
+        b"C" + bytes([len(by_global("os", "system", "id"))]) + by_global("os", "system", "id"),
+        b"\x85R",
+    ),
+    "bytes for torch that are computed": made(named("torch.storage", "_load_from_bytes"), EMPTY, b"\x85R"),
+}
+
+UNKNOWN = {
+    "an extension code": made(b"\x82\x01"),
+    "a wide extension code": made(b"\x84\x01\x00\x00\x00)R"),
+    "a persistent id": made(short("anything"), b"Q"),
+    "a persistent line": b"Panything\n.",
+    "a storage outside of torch": made(
+        b"(", short("storage"), named("torch", "FloatStorage"), short("0"), short("cpu"), b"K\x01tQ"
+    ),
+    "a buffer that is elsewhere": b"\x80\x05\x97.",
+    "a buffer that is elsewhere, read-only": b"\x80\x05\x97\x98.",
+    "trailing bytes": b"N.rubbish",
+    "no end": b"\x80\x02N",
+    "a protocol of the future": b"\x80\x07N.",
+    "a frame beyond the end": b"\x80\x04\x95" + struct.pack("<Q", 1 << 40) + b"N.",
+    "a length beyond the end": b"\x80\x04\x8e" + struct.pack("<Q", 1 << 60) + b"abc.",
+    "a negative length": b"\x80\x02T\xff\xff\xff\xffabc.",
+    "an endless line": b"\x80\x02V" + b"x" * 200_000,
+    "a long number": b"\x80\x02L" + b"9" * 100_000 + b"L\n" + b"cm\nn\n.",
+    "a memo that was never written": made(b"h\x07"),
+    "an empty stack": made(),
+    "no mark": made(b"t"),
+    "an unfinished object": made(b"(o"),
+    "an object with keywords": made(ORDERED, b")}\x92"),
+    "a call of a type": made(named("numpy", "float64"), b"K\x01\x85R"),
+    "a call of a storage": made(named("torch", "FloatStorage"), b"K\x01\x85R"),
+    "memory for the asking": made(named("builtins", "bytearray"), b"J\xff\xff\xff\x7f\x85R"),
+    "a list of a range": made(named("builtins", "list"), named("builtins", "range"), b"J\xff\xff\xff\x7f\x85R\x85R"),
+    "a fraction of a tower": made(named("fractions", "Fraction"), short("1e999999999"), b"\x85R"),
+    "another encoding": made(named("_codecs", "encode"), short("x"), short("idna"), b"\x86R"),
+    "a factory that is called": made(named("collections", "defaultdict"), named("torch", "Size"), b"\x85R"),
+    "items in a number": made(b"K\x01K\x02a"),
+    "items in a class": made(ORDERED, b"K\x01K\x02s"),
+    "a state for a list": made(b"]}b"),
+    "an array of another class": made(
+        named("numpy._core.multiarray", "_reconstruct"), ORDERED, b"K\x00\x85C\x01b\x87R"
+    ),
+    "an array with a state of another shape": made(ARRAY, b"}b"),
+    "objects as numbers": made(dtype("O8", 0)),
+    "numbers as objects": made(dtype("f8", 63)),
+    "a text type of another size": made(dtype("U5", 8, 4000)),
+    "fields at any offset": made(
+        DTYPE, short("V8"), b"\x89\x88\x87R(K\x03", short("|"), b"N", short("a"), b"\x85}K\x08K\x01K\x00tb"
+    ),
+    "objects from bytes": made(ARRAY, b"(K\x01K\x01\x85", dtype("O8", 63), b"\x89C\x08" + bytes(8) + b"tb"),
+    "an array of negative length": made(
+        ARRAY, b"(K\x01J\xff\xff\xff\xff\x85", dtype("f8", 0), b"\x89C\x08" + bytes(8) + b"tb"
+    ),
+    "a tensor of no storage": made(TENSOR, b"(K\x01K\x00K\x01\x85K\x01\x85\x89", EMPTY, b"tR"),
+    "an instance of any class": made(
+        named("copyreg", "_reconstructor"), named("builtins", "int"), named("builtins", "object"), b"N\x87R"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DANGEROUS)
+def test_attacks_are_dangerous(tmp_path: Path, name: str) -> None:
+    assert scanned(tmp_path, DANGEROUS[name]).outcome == "dangerous"
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_oddities_are_unknown(tmp_path: Path, name: str) -> None:
+    result = scanned(tmp_path, UNKNOWN[name])
+    assert result.outcome == "unknown", result
+
+
+def test_an_attack_behind_a_harmless_pickle_of_torch_is_found(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save({"a": torch.ones(2)}, buffer, _use_new_zipfile_serialization=False)
+    content = buffer.getvalue()
+    assert scanned(tmp_path, content).outcome == "clean"
+    assert scanned(tmp_path, content + b"x").outcome == "unknown"
+    assert scanned(tmp_path, content[:-1]).outcome == "unknown"
+    evil = content.replace(b"torch._utils\n_rebuild_tensor_v2\n", b"torch.serialization\nload\n")
+    assert evil != content
+    assert scanned(tmp_path, evil).outcome == "dangerous"
+
+
+def test_a_pickled_tensor_is_unknown_not_dangerous(tmp_path: Path) -> None:
+    assert scanned(tmp_path, pickle.dumps(torch.ones(3))).outcome == "unknown"
+
+
+def test_a_pickled_model_is_unknown_not_dangerous(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save(torch.nn.Linear(2, 2), buffer)
+    result = scanned(tmp_path, buffer.getvalue())
+    assert (result.outcome, result.kind) == ("unknown", "torch-zip")
+    assert "torch.nn.modules.linear.Linear" in {reason.what for reason in result.reasons}
+
+
+@pytest.mark.parametrize("filler", [b"]2", b"(", b"N\x94", b")\x85", b")2\x86"])
+def test_memory_is_bounded(tmp_path: Path, filler: bytes) -> None:
+    result = scanned(tmp_path, b"\x80\x04" + filler * 600_000 + b".")
+    assert result.outcome in ("clean", "unknown")
+
+
+def test_time_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanner, "Purse", lambda: Purse(opcodes=10_000))
+    result = scanned(tmp_path, b"\x80\x04" + b"N0" * 6000 + b"cos\nsystem\n.")
+    assert (result.outcome, result.reasons[0].what) == ("unknown", "opcodes")
+
+
+def test_reasons_do_not_grow_with_the_file(tmp_path: Path) -> None:
+    names = b"".join(b"cmodule%d\nname\n" % number for number in range(5000))
+    result = scanned(tmp_path, b"\x80\x02" + names + b"cos\nsystem\n.")
+    assert len(result.reasons) <= 64
+    assert result.reasons[0].what == "os.system"
