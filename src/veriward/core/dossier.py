@@ -62,7 +62,7 @@ class Dossier:
         return dict(self.plan["environment"])
 
     @property
-    def not_run(self) -> list[dict[str, str]]:
+    def not_run(self) -> list[dict[str, Any]]:
         """Checks that were not run, each with its reason."""
         return list(self.plan["not_run"])
 
@@ -108,9 +108,9 @@ class Dossier:
         under = [key for key, finding in self.findings.items() if finding.check == name]
         if len(under) == 1:
             return self.findings[under[0]]
-        skipped = {item["check"]: item["reason"] for item in self.not_run}
+        skipped = {item["check"]: item["reason"]["code"] for item in self.not_run}
         if name in skipped:
-            raise KeyError(f"{name} was not run: {skipped[name]}")
+            raise KeyError(f"{name} was not run ({skipped[name]}); there are: {list(self.findings)}")
         raise KeyError(f"{name!r}: {len(under)} findings; there are: {under or list(self.findings)}")
 
     def evidence(self) -> dict[str, Evidence]:

@@ -1,6 +1,20 @@
 """The error tree. A message says where, what came, what was wanted, and what to do; it never prints private rows."""
 
 
+from collections.abc import Iterable
+
+
+def some(names: Iterable[object], most: int = 20) -> str:
+    """Return names for a message, the first ones of many.
+
+    >>> some(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    texts = [str(name) for name in names]
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return (", ".join(text[:60] for text in texts[:most]) or "none") + more
+
+
 class VeriwardError(Exception):
     """Everything veriward raises on purpose; the command line turns it into one line and exit code 2."""
 

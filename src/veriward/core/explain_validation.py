@@ -5,6 +5,18 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+# pydantic speaks of Python's types; a file has texts, lists and tables
+WANTED = {
+    "tuple_type": "a list in square brackets",
+    "list_type": "a list in square brackets",
+    "model_type": "a table of keys",
+    "model_attributes_type": "a table of keys",
+    "dict_type": "a table of keys",
+    "string_type": "a text in quotes",
+    "too_short": "at least {min_length} of them, got {actual_length}",
+    "too_long": "at most {max_length} of them, got {actual_length}",
+}
+
 
 def explain(where: str, error: ValidationError, model: type[BaseModel]) -> str:
     """Return a message that names each key, the value that came and the choices."""
@@ -22,9 +34,11 @@ def _line(item: dict[str, Any], model: type[BaseModel]) -> str:
         return f"unknown key {key!r}; {hint}known here: {', '.join(known)}"
     if item["type"] == "missing":
         return f"{key} is missing"
-    message = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    message = WANTED.get(item["type"], item["msg"]).format(**item.get("ctx", {}))
+    message = message.removeprefix("Value error, ").removeprefix("Input should be ")
     came = item.get("input")
-    shown = f" = {came!r}" if isinstance(came, str | int | float | bool) else ""
+    plain = came if isinstance(came, list | tuple) else [came]
+    shown = f" = {came!r:.60}" if all(isinstance(value, str | int | float | bool) for value in plain) else ""
     wanted = "" if item["type"] == "value_error" else "want "
     return f"{key}{shown}: {wanted}{message}"
 
@@ -41,7 +55,7 @@ def _known_keys(model: type[BaseModel], path: list[Any]) -> list[str]:
         field = next((f for name, f in fields.items() if part in (name, f.alias)), None)
         current = _model_within(field.annotation) if field else current
     fields = getattr(current, "model_fields", {})
-    return sorted(field.alias or name for name, field in fields.items())
+    return sorted(field.alias or name for name, field in fields.items() if not field.exclude)
 
 
 def _model_within(annotation: Any) -> Any:

@@ -48,6 +48,7 @@ class Judged:
     detectable: float | None = None  # the smallest violation that this n would fail with 90 % power
     severity: str = "medium"
     reason: str = ""
+    reason_zh: str = ""
     source: str = ""
 
     def to_dict(self) -> dict[str, Any]:

@@ -80,6 +80,8 @@ class Journal:
 
     def _release(self) -> None:
         if self._lock is not None:
+            with contextlib.suppress(OSError):  # a folder that became read-only keeps an empty file: nothing is lost
+                _side(self.path).unlink()
             os.close(self._lock)
             self._lock = None
 
@@ -172,22 +174,33 @@ class Journal:
 
 
 def _lock(path: Path) -> int:
-    """Hold `path`.lock; the file stays, since removing it would let two writers lock two different files."""
+    """Hold `path`.lock until `_release` removes it; raises DossierError if somebody else does."""
     import fcntl
 
-    side = path.with_name(path.name + ".lock")
+    side = _side(path)
+    while True:
+        handle = _open_side(side)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            text = "another process is writing to it; wait for it, or choose another --out"
+            raise DossierError(f"{path}: {text}") from None
+        if side.exists() and side.stat().st_ino == os.fstat(handle).st_ino:
+            return handle
+        os.close(handle)  # the last writer removed the file between our opening and locking it: that lock guards nothing
+
+
+def _side(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+def _open_side(side: Path) -> int:
     try:
-        handle = os.open(side, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        return os.open(side, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise DossierError(
-            f"{path.parent}: cannot write there ({error.strerror}); choose another place with --out"
-        ) from (error)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise DossierError(f"{path}: another process is writing to it; wait for it, or choose another --out") from None
-    return handle
+        text = f"cannot write there ({error.strerror}); choose another place with --out"
+        raise DossierError(f"{side.parent}: {text}") from error
 
 
 def _connect(path: Path, *, write: bool) -> sqlite3.Connection:

@@ -134,6 +134,7 @@ def _decide(hypothesis: Hypothesis, adjusted: float, source: Evidence, budget: s
         p_adjusted=adjusted if estimate.value is not None else None,
         severity=limit.severity,
         reason=limit.reason,
+        reason_zh=limit.reason_zh,
         source=limit.source,
     )
     if why == "interval":

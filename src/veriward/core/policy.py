@@ -72,6 +72,7 @@ class Limit(BaseModel):
     at: dict[str, float | int | str] | None = None
     severity: Literal["low", "medium", "high", "critical"] = "medium"
     reason: str = ""
+    reason_zh: str = ""
     source: str = ""
 
     @field_validator("pass_", "fail_")

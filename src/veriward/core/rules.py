@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -22,6 +24,7 @@ COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 }
 SLACK = 1e-9  # decimal fractions have no exact binary form
 LONGEST = 2000
+LARGEST = 1e300
 WANTED = "want names, numbers, + - * /, comparisons, and/or/not"
 
 
@@ -43,14 +46,20 @@ class Rule:
         try:
             tree = ast.parse(text if len(text) <= LONGEST else "", mode="eval").body
             _check(tree, name, logical=True)
-        except (SyntaxError, RecursionError, MemoryError, UnicodeError):
+            rule = cls(name, tree, tuple(sorted(_names(tree))))
+            with np.errstate(all="ignore"):  # of the numbers, not of the rule: 1 / 0 shows now, not in the middle of a run
+                rule.holds(dict.fromkeys(rule.columns, np.ones(1)))
+        except (SyntaxError, RecursionError, MemoryError, UnicodeError, ArithmeticError):
             raise ValueError(f"rule {name!r}: {text[:80]!r} cannot be read; {WANTED}") from None
-        names = sorted({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)})
-        return cls(name, tree, tuple(names))
+        return rule
 
     def holds(self, columns: Mapping[str, Any]) -> Any:
         """Return, for columns of n numbers (arrays or tensors), whether each row keeps the rule, (n,) of booleans."""
         return _evaluate(self.tree, columns)
+
+
+def _names(tree: ast.AST) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def _check(node: ast.AST, name: str, *, logical: bool) -> None:
@@ -61,13 +70,15 @@ def _check(node: ast.AST, name: str, *, logical: bool) -> None:
             parts, inside = [operand], True
         case ast.Compare(left=left, ops=ops, comparators=right) if logical and all(type(o) in COMPARISONS for o in ops):
             parts, inside = [left, *right], False
+            if not _names(node):
+                raise ValueError(f"rule {name!r}: {ast.unparse(node)[:80]!r} names no column; {WANTED}")
         case ast.BinOp(left=left, op=op, right=right) if not logical and type(op) in ARITHMETIC:
             parts, inside = [left, right], False
         case ast.UnaryOp(op=ast.USub(), operand=operand) if not logical:
             parts, inside = [operand], False
         case ast.Name() if not logical:
             return
-        case ast.Constant(value=int() | float() as value) if not logical and not isinstance(value, bool):
+        case ast.Constant(value=int() | float() as value) if not (logical or isinstance(value, bool) or value > LARGEST):
             return
         case _:
             raise ValueError(f"rule {name!r}: {ast.unparse(node)[:80]!r} is not allowed here; {WANTED}")

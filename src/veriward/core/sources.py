@@ -1,5 +1,7 @@
 """Rows from wherever they are: files and objects become named numpy arrays. numpy and pandas end here."""
 
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ ROW = "#row"  # where a sampled row stood in its file
 LARGE_BYTES = 2 << 30  # files above are sampled by DuckDB, never held in memory as a whole
 SAMPLE_ROWS = 200_000
 # DuckDB would read "yes" as a boolean and codes as dates: only numbers are numbers, and "true" and "false" booleans
-CSV = "header = true, sample_size = -1, auto_type_candidates = ['BIGINT', 'DOUBLE', 'VARCHAR']"
+CSV = "header = true, skip = 0, sample_size = -1, auto_type_candidates = ['BIGINT', 'DOUBLE', 'VARCHAR']"
 TRUTHS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 
@@ -28,6 +30,8 @@ def read_columns(path: Path, *, seed: int = 0) -> tuple[dict[str, Array], int]:
         raise DataError(
             f"{path}: {'a folder' if path.is_dir() else 'no such file'}; want .csv, .parquet, .npz or .safetensors"
         )
+    if not os.access(path, os.R_OK) or path.stat().st_size == 0:
+        raise DataError(f"{path}: {'empty' if os.access(path, os.R_OK) else 'may not be read'}; want a file with rows")
     if path.name.lower().endswith(TABLES):
         return _read_table(path, seed)
     reader = {".npz": _read_npz, ".safetensors": _read_safetensors}.get(path.suffix.lower())
@@ -36,7 +40,12 @@ def read_columns(path: Path, *, seed: int = 0) -> tuple[dict[str, Array], int]:
             f"{path}: files of kind {path.suffix!r} are not read; want .csv, .parquet, .npz or .safetensors"
         )
     columns = reader(path)
-    return columns, len(next(iter(columns.values()), ()))
+    return columns, count_rows(columns)
+
+
+def count_rows(columns: Mapping[str, Array]) -> int:
+    """Return how many rows named arrays have; what is a single number has none."""
+    return next((len(column) for column in columns.values() if column.ndim), 0)
 
 
 def as_columns(source: Any) -> dict[str, Array]:
@@ -53,6 +62,7 @@ def as_columns(source: Any) -> dict[str, Array]:
     if hasattr(source, "fetchnumpy"):
         source = source.fetchnumpy()
     names = _names(source)
+    _check_distinct([str(name) for name in names])
     return {str(name): _array(source[name], str(name)) for name in names}
 
 
@@ -120,8 +130,11 @@ def _read_npz(path: Path) -> dict[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: _array(archive[name], name) for name in archive.files}
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
     except (ValueError, OSError, EOFError, KeyError) as error:
-        raise DataError(f"{path}: not a readable .npz of plain arrays ({error}); save it with numpy.savez") from None
+        why = "objects, which are never unpickled" if "pickle" in str(error) else str(error)
+        raise DataError(f"{path}: not a readable .npz of plain arrays ({why}); save it with numpy.savez") from None
     except Exception as error:  # zipfile and zlib raise their own kinds
         raise DataError(f"{path}: damaged ({type(error).__name__}: {error}); save it again") from None
 
@@ -146,23 +159,53 @@ def _read_table(path: Path, seed: int) -> tuple[dict[str, Array], int]:
         try:
             return _query(connection, path, seed)
         except duckdb.Error as error:
-            first = str(error).splitlines()[0]
+            first = str(error).splitlines()[0]  # the lines below quote the file's own rows
+            why = f"{first}; it is not UTF-8" if "utf-8" in str(error) else first
             raise DataError(
-                f"{path}: not a readable table ({first}); want a header line and one row per line"
+                f"{path}: not a readable table ({why}); want UTF-8, a header line and one row per line"
             ) from None
 
 
 def _query(connection: Any, path: Path, seed: int) -> tuple[dict[str, Array], int]:
-    literal = "'" + str(path).replace("'", "''") + "'"
+    plain = re.sub(r"[*?\[]", r"[\g<0>]", str(path))  # a star in a file's name is no pattern
+    literal = "'" + plain.replace("'", "''") + "'"
     reader = f"read_parquet({literal})" if path.suffix == ".parquet" else f"read_csv({literal}, {CSV})"
     columns = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {reader}").fetchall()]  # noqa: S608
-    if len(columns) != len({name.lower() for name in columns}):
-        raise DataError(f"{path}: two columns have the same name; rename one")
+    _check_header(connection, reader, columns, path)
     if path.stat().st_size <= LARGE_BYTES:
         result = connection.execute(f"SELECT * FROM {reader}").fetchnumpy()  # noqa: S608
         table = {name: _truths(_array(result[name], name)) for name in columns}
         return table, len(next(iter(table.values()), ()))
     return _sampled(connection, reader, columns, seed)
+
+
+def _check_header(connection: Any, reader: str, columns: list[str], path: Path) -> None:
+    if any(not name.isprintable() for name in columns):
+        raise DataError(f"{path}: the header line is not text; want UTF-8, a header line and one row per line")
+    if len(columns) == 1 and re.search(r"[,;\t|]", columns[0]):
+        raise DataError(f"{path}: lines differ in how many cells they have; want the same columns in every line")
+    try:
+        _check_distinct([name.lower() for name in _written(connection, reader, columns)])
+    except DataError as error:
+        raise DataError(f"{path}: {error} (capitals do not count)") from None
+
+
+def _written(connection: Any, reader: str, columns: list[str]) -> list[str]:
+    """Return the names as they stand in a file: DuckDB tells a second "a" as "a_1", which others use as a name."""
+    lower = {name.lower() for name in columns}
+    if not any(name.lower().rpartition("_")[0] in lower for name in columns):
+        return columns
+    if reader.startswith("read_parquet"):
+        query = f"SELECT name FROM {reader.replace('read_parquet', 'parquet_schema')} OFFSET 1"  # noqa: S608
+        return [row[0] for row in connection.execute(query).fetchall()]
+    first = reader.replace(CSV, "header = false, skip = 0, all_varchar = true")
+    return [str(cell) for cell in connection.execute(f"SELECT * FROM {first} LIMIT 1").fetchone()]  # noqa: S608
+
+
+def _check_distinct(names: list[str]) -> None:
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"two columns are called {twice!r}; rename one")
 
 
 def _truths(column: Array) -> Array:

@@ -1,5 +1,6 @@
 """What is assessed: a model, its data, and how an attacker may reach it. Describes; opens nothing, runs nothing."""
 
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +17,20 @@ Kind = Literal["image", "tabular", "text", "audio", "series", "interactions", "o
 Access = Literal["gradients", "scores", "labels"]
 Output = Literal["logits", "probabilities", "labels", "value"]
 Norm = Literal["linf", "l2", "l1"]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+LONGEST_NAME = 100  # the dossier and its reports are called after it, and file systems end at 255 bytes
 
 
 def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _distinct(values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+    shown = [f"{value:g}" if isinstance(value, float) else value for value in values or ()]
+    if len(set(shown)) < len(shown):
+        raise ValueError(f"names {next(v for v in shown if shown.count(v) > 1)} twice; want each once")
+    return values
 
 
 class Section(BaseModel):
@@ -48,8 +59,10 @@ class InputSection(Section):
     """What the rows are, in raw input units."""
 
     kind: Kind | None = None
-    bounds: tuple[float, float] | None = None
+    bounds: tuple[Finite, Finite] | None = None
     columns: tuple[str, ...] | None = None  # the model's inputs in their order, where the file does not say
+
+    _once = field_validator("columns")(_distinct)
 
     @field_validator("bounds")
     @classmethod
@@ -75,6 +88,8 @@ class DataSection(Section):
     def _has_rows(self) -> "DataSection":
         if self.test is None and self.train is None:
             raise ValueError("want test (or train), a file with the rows to assess on")
+        if self.label is not None and self.label in (self.id, *self.groups):
+            raise ValueError(f"label {self.label!r} is also an id or a group; want another column for each role")
         return self
 
 
@@ -82,10 +97,17 @@ class Feature(Section):
     """What an attacker may do to one column of a table."""
 
     kind: Literal["numeric", "integer", "category", "boolean"] | None = None
-    range: tuple[float, float] | None = None
+    range: tuple[Finite, Finite] | None = None
     mutable: bool = True
     change: str | None = None
-    eps: float | None = Field(default=None, gt=0)
+    eps: Positive | None = None
+
+    @field_validator("range")
+    @classmethod
+    def _rises(cls, ends: tuple[float, float] | None) -> tuple[float, float] | None:
+        if ends is not None and ends[0] > ends[1]:
+            raise ValueError("want [low, high] with low <= high, in raw units")
+        return ends
 
     @field_validator("change")
     @classmethod
@@ -93,7 +115,7 @@ class Feature(Section):
         if text is not None and text != "any":
             amount = text.removesuffix("%").strip()
             try:
-                positive = float(amount) > 0
+                positive = 0 < float(amount) < math.inf
             except ValueError:
                 positive = False
             if not positive:
@@ -104,10 +126,10 @@ class Feature(Section):
 class Evasion(Section):
     """The attacker of the evasion checks; eps in raw input units."""
 
-    norm: Annotated[tuple[Norm, ...], BeforeValidator(_listed)] = ("linf",)
-    eps: Annotated[tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], BeforeValidator(_listed)] | None = (
-        None
-    )
+    norm: Annotated[tuple[Norm, ...], BeforeValidator(_listed), Field(min_length=1)] = ("linf",)
+    eps: Annotated[tuple[Positive, ...], BeforeValidator(_listed), Field(min_length=1)] | None = None
+
+    _once = field_validator("norm", "eps")(_distinct)
 
 
 class ThreatSection(Section):
@@ -119,7 +141,7 @@ class ThreatSection(Section):
 class Claims(Section):
     """What the maker of the model claims about its privacy."""
 
-    epsilon: float | None = Field(default=None, gt=0)
+    epsilon: Positive | None = None
     delta: float | None = Field(default=None, gt=0, lt=1)
     unit: str = "row"
 
@@ -163,8 +185,10 @@ class Subject(Section):
     @field_validator("name")
     @classmethod
     def _names_a_file(cls, name: str) -> str:
-        if not name.strip() or any(sign in name for sign in "/\\\0") or name.startswith("."):
+        if not name.isprintable() or not name.strip() or any(sign in name for sign in "/\\") or name.startswith("."):
             raise ValueError("want a name without / and not starting with a dot: the dossier's file is called after it")
+        if len(name.encode()) > LONGEST_NAME:
+            raise ValueError(f"want at most {LONGEST_NAME} bytes: the dossier's file is called after it")
         return name
 
     @field_validator("rules")
@@ -185,6 +209,7 @@ class Subject(Section):
         values = _read_toml(file)
         if "folder" in values:
             raise SettingsError(f"{file}: unknown key 'folder'; paths are relative to the file")
+        _check_paths(file, values)
         try:
             subject = cls.model_validate(
                 {"name": file.resolve().parent.name, **values, "folder": file.resolve().parent}
@@ -207,6 +232,16 @@ class Subject(Section):
 
 def _holds_arrays(subject: Subject) -> bool:
     return all(str(part).endswith((".npz", ".safetensors")) for part in (subject.data.train, subject.data.test) if part)
+
+
+def _check_paths(file: Path, values: Mapping[str, Any]) -> None:
+    """In a file, models and data are paths; the objects that Python callers may give cannot be written there."""
+    model, data = values.get("model", ""), values.get("data", {})
+    if not isinstance(model, str | Mapping) or (isinstance(model, Mapping) and "live" in model):
+        raise SettingsError(f"{file}: [model] wants path = 'the model's file', and factory where it holds weights alone")
+    for which in ("train", "test"):
+        if isinstance(data, Mapping) and not isinstance(data.get(which, ""), str):
+            raise SettingsError(f"{file}: data.{which} = {data[which]!r}: want the path of one file, in quotes")
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

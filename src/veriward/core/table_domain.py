@@ -169,7 +169,8 @@ def _told(column: Column, value: float, clean: float) -> str:
         return column.name
     if column.kind in NUMBERS and column.change != "any" and clean:
         share = (value - clean) / abs(clean) * 100
-        return f"{column.name} {share:+.2g} %" if abs(share) < 100 else f"{column.name} {clean:g} → {value:g}"
+        signed = f"{share:+.2g}".replace("-", "−")
+        return f"{column.name} {signed} %" if abs(share) < 100 else f"{column.name} {clean:g} → {value:g}"
     if column.vocabulary:
         return f"{column.name} {column.vocabulary[int(clean)]} → {column.vocabulary[int(value)]}"
     return f"{column.name} {clean:g} → {value:g}"

@@ -43,13 +43,19 @@ def section(dossier: Dossier, finding: Finding, place: int, side: int, words: Ca
         "more_estimates": max(len(finding.estimates) - MOST_ROWS, 0),
         "groups": list(_groups(finding.estimates, words, draw)),
         "limits": [_limit(dossier, finding, limit, words) for limit in finding.limits[:MOST_ROWS]],
-        "reasons": list(dict.fromkeys((harmless(j.reason), harmless(j.source)) for j in finding.limits if j.reason)),
+        "reasons": list(dict.fromkeys(_reason(j, words) for j in finding.limits if j.reason)),
         "settings": [(harmless(k), harmless(v)) for k, v in settings(finding.settings)],
         "seed": finding.seed,
         "version": harmless(finding.evidence.version if finding.evidence else item["version"]),
         "standards": [_standard(entry, words) for entry in standards(finding)],
         **_evidence(finding.evidence, side, words),
     }
+
+
+def _reason(limit: Judged, words: Catalogue) -> tuple[str, str]:
+    """Return why the policy has the limit, in the reader's language if the policy says it there, and its source."""
+    own = limit.reason_zh if words.language == "zh" else ""
+    return harmless(own or limit.reason), harmless(limit.source)
 
 
 def _threat(threat: Threat, words: Catalogue) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from veriward.adapters.code import listed
 from veriward.checks.contract import Check, lacks
-from veriward.checks.registry import select
+from veriward.checks.registry import registry, select
 from veriward.core.canonical import digest, plain
 from veriward.core.errors import SettingsError
 from veriward.core.fingerprint import fingerprints
@@ -63,16 +63,21 @@ def make_plan(opened: "Opened", *, patterns: Sequence[str] | None, budget: Budge
     parts = {**fingerprints(opened.subject), "resolved": _resolved(opened)}
     planned: list[Planned] = []
     not_run: list[tuple[str, Note]] = []
-    for check in _in_order(select(patterns)):
+    chosen = select(patterns)
+    for check in _in_order(chosen):
         reason = _refusal(check, opened)
         if reason is None:
             planned += _plan_check(check, opened, budget, seed, parts)
         else:
             not_run.append((check.name, reason))
-    if not planned and patterns:
-        reasons = "; ".join(f"{name}: {reason.code} {dict(reason.values)}" for name, reason in not_run)
-        raise SettingsError(f"none of the chosen checks applies to this subject: {reasons}")
+    if not planned:
+        raise SettingsError(f"no check applies to this subject: {'; '.join(_in_words(*item) for item in not_run)}")
+    not_run += [(name, note("plan.not_chosen")) for name in registry() if name not in chosen]
     return Plan(tuple(planned), tuple(not_run), parts)
+
+
+def _in_words(name: str, reason: Note) -> str:
+    return f"{name} ({reason.code}: {', '.join(f'{key} {value}' for key, value in reason.values.items())})"
 
 
 def _in_order(checks: Mapping[str, Check]) -> list[Check]:

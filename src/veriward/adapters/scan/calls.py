@@ -175,8 +175,16 @@ def _is_tensor_detail(value: Value) -> bool:
 
 def _parameter(args: Arguments) -> Value:
     match args:
-        case (Made(kind="tensor"), bool(), Made(kind="dict")):
+        case (Made(kind="tensor"), bool(), Made(kind="dict"), *state) if all(is_data(item, "dict") for item in state):
             return Made("tensor")
+    return None
+
+
+def _tensor_with_attributes(args: Arguments) -> Value:
+    # How torch saves a tensor that somebody gave attributes: torch.export marks its example inputs this way.
+    match args:
+        case (Global() as rebuild, Global() as cls, tuple() as inner, Data(kind="dict")) if cls.path in _TENSOR_TYPES:
+            return _TENSORS[rebuild.path](inner) if rebuild.path in _REBUILDERS else None
     return None
 
 
@@ -257,9 +265,14 @@ _TENSORS: dict[str, Rule] = {
     "torch._utils._rebuild_tensor_v2": _tensor(6, 7),
     "torch._utils._rebuild_tensor_v3": _tensor(7, 8),
     "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
+    "torch._tensor._rebuild_from_type_v2": _tensor_with_attributes,
     "torch.Size": _sizes,
     "torch.device": _device,
 }
+
+_REBUILDERS = words("_rebuild_tensor_v2 _rebuild_tensor_v3 _rebuild_parameter", "torch._utils.")
+_TENSOR_TYPES = words("Tensor nn.parameter.Parameter", "torch.")
 
 CALLS: dict[str, Rule] = _BUILTINS | _ARRAYS | _TENSORS
 
@@ -299,6 +312,7 @@ TYPES: frozenset[str] = (
     | _NUMPY_TYPES
     | _FACTORIES
     | _STORAGE_NAMES
+    | _TENSOR_TYPES
     | {"builtins.object", "builtins.Ellipsis", "builtins.NotImplemented"}
 )
 

@@ -18,7 +18,8 @@ from .words import words
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,400}|")
 _PATH = re.compile(r"[A-Za-z0-9_.\-:/ ]{0,1000}")
 _DEVICE = re.compile(r"[a-z]{2,16}")
-_SYMBOL = re.compile(r"[a-z]{1,8}\d{0,6}")
+# A symbol or a product of one; torch counts up to the number of an unbacked symbol (u0), so it may not be huge.
+_SYMBOL = re.compile(r"(?!(u|zuf)\d{7})[A-Za-z0-9_+\-*/%(), ]{1,200}")
 _PLAIN = re.compile(r"[^'\"\\\x00-\x1f]{0,4000}")
 _MEMBER = re.compile(r"(weight|tensor)_\d{1,9}")
 _NUMBER = re.compile(r"-?Infinity|NaN")
@@ -44,10 +45,6 @@ _FORMS: dict[str, tuple[Callable[[str], bool], str]] = {
     **dict.fromkeys(
         ("fqn", "parameter_name", "buffer_name", "tensor_constant_name", "user_input_name"),
         (_fits(_PATH), "is no path of attributes, and torch pastes it into code"),
-    ),
-    **dict.fromkeys(
-        ("as_string", "as_strings"),
-        (_fits(_PLAIN), "holds quotes or control characters, and torch may paste it into code"),
     ),
     **dict.fromkeys(("as_float", "as_floats", "real", "imag"), (_fits(_NUMBER), "is no number")),
     "expr_str": (is_size_expression, "is no arithmetic, and torch evaluates it"),
@@ -102,6 +99,10 @@ def _scan_text(text: str, field: str, above: str, place: Place) -> None:
         _scan_target(text, place)
     elif field in ("in_spec", "out_spec"):
         _scan_tree(text, place)
+    elif field in ("as_string", "as_strings"):
+        # arguments of operators are quoted by torch; constants among the inputs are compared in a guard, as they are
+        if above in ("inputs", "value") and not _PLAIN.fullmatch(text):
+            place.dangerous(0, text, "is an input with quotes or control characters, and torch pastes it into code")
     elif field in _FORMS:
         accept, why = _FORMS[field]
         if not accept(text):
