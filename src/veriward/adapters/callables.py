@@ -9,6 +9,7 @@ from torch import Tensor
 
 from veriward.adapters.model import Classes
 from veriward.core.data import Table
+from veriward.core.errors import ModelError
 from veriward.core.subject import Access
 
 BATCH = 4096
@@ -36,4 +37,9 @@ class CallableBackend:
 
     @staticmethod
     def _tensor(answer: Any) -> Tensor:
-        return answer.detach().cpu() if isinstance(answer, Tensor) else torch.as_tensor(np.asarray(answer))
+        if isinstance(answer, Tensor):
+            return answer.detach().cpu()
+        array = np.array(answer)  # a copy: frames give arrays that must not be written to
+        if array.dtype.kind not in "biuf":
+            raise ModelError(f"model: answered {array.dtype}; want numbers: scores (rows, classes), or class numbers (rows,)")
+        return torch.from_numpy(array)

@@ -44,10 +44,10 @@ def load_function(subject: Subject, name: str, key: str, *, code: bool) -> Calla
     if not code:
         raise ArtefactError(f"{key} = {name!r}: would run {file.name}, and --no-code forbids it")
     with _importable(subject.folder):
-        module = _module(file)
-        if not hasattr(module, function):
-            raise SettingsError(f"{key} = {name!r}: {file} has no {function!r}")
-        return getattr(module, function)  # type: ignore[no-any-return]  # the caller names what it calls
+        found = getattr(_module(file), function, None)
+    if not callable(found):
+        raise SettingsError(f"{key} = {name!r}: {file} has no function {function!r}")
+    return found  # type: ignore[no-any-return]  # the caller names what it calls
 
 
 def _module(file: Path) -> Any:
@@ -60,7 +60,7 @@ def _module(file: Path) -> Any:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a module that leaves must not end us with its own exit code
         del sys.modules[name]
         raise ArtefactError(f"{file}: raised {type(error).__name__} when imported: {error}") from error
     return module

@@ -169,9 +169,10 @@ def answer(call: Callable[[Any], Tensor], x: Any) -> Tensor:
         return call(x)
     except (ModelError, CapabilityError, MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a model that leaves must not end the run
         text = str(error).splitlines()[0][:200] if str(error) else ""
-        raise ModelError(f"model: raised {type(error).__name__} on {len(x)} rows: {text}; see the traceback") from error
+        rows = f"{len(x)} rows" + (f" of shape {tuple(x.shape[1:])}" if isinstance(x, Tensor) else "")
+        raise ModelError(f"model: raised {type(error).__name__} on {rows}: {text}; see the traceback") from error
 
 
 def checked(raw: Tensor, n: int, classes: int, output: Output) -> Tensor:
@@ -179,7 +180,10 @@ def checked(raw: Tensor, n: int, classes: int, output: Output) -> Tensor:
 
     Raises ModelError for other shapes and for values that are not numbers.
     """
+    if raw.is_complex():
+        raise ModelError(f"model: answered {raw.dtype}; want real numbers")
     raw = raw.unsqueeze(1) if raw.ndim == 1 else raw
+    raw = raw if raw.is_floating_point() else raw.float()
     if raw.ndim == 2 and raw.shape[1] == 1 and classes == 2:
         first = 1 - raw if output == "probabilities" else torch.zeros_like(raw)
         raw = torch.cat([first, raw], dim=1)
@@ -187,9 +191,10 @@ def checked(raw: Tensor, n: int, classes: int, output: Output) -> Tensor:
         raise ModelError(
             f"model: answered with shape {tuple(raw.shape)}, want ({n}, {classes}): a score per row and class"
         )
-    if bool(torch.isnan(raw.detach()).any()):
-        row = int(torch.isnan(raw.detach()).any(1).int().argmax())
-        raise ModelError(f"model: answered NaN for row {row} of a batch of {n}; want numbers")
+    wrong = torch.isnan(raw.detach()) | (raw.detach() == torch.inf)  # minus infinity is a class that is ruled out
+    if bool(wrong.any()):
+        row = int(wrong.any(1).int().argmax())
+        raise ModelError(f"model: answered NaN or inf for row {row} of a batch of {n}; want numbers")
     return raw
 
 

@@ -1,6 +1,7 @@
 """Torch modules: live ones, `.pt2` programs and `.safetensors` weights with a factory. Tiles make rows independent."""
 
 import copy
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from veriward.adapters.code import load_function
 from veriward.adapters.model import Classes
 from veriward.core.data import Table
-from veriward.core.errors import ArtefactError
+from veriward.core.errors import ArtefactError, ModelError
 from veriward.core.subject import Access, Subject
 
 TILE = 64  # rows: measured bit-equal per row whatever the companions, and the fastest on a CPU
@@ -53,11 +54,17 @@ class ModuleBackend:
 
     def _run(self, x: Tensor) -> Tensor:
         missing = -len(x) % self.tile
-        padded = torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) if missing else x
+        # a copy in any case: a model may write into what it gets
+        padded = torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) if missing else x.clone()
         out = self.module(padded)
         if isinstance(out, tuple | list) and out:
             out = out[0]
-        return out if isinstance(out, Tensor) else out["logits"]
+        if isinstance(out, Mapping):
+            out = out.get("logits")
+        if not isinstance(out, Tensor) or not out.ndim or len(out) != len(padded):
+            came = f"shape {tuple(out.shape)}" if isinstance(out, Tensor) else f"a {type(out).__name__}"
+            raise ModelError(f"model: answered {came} for {len(padded)} rows; want a tensor (rows, classes) or {{'logits': it}}")
+        return out
 
 
 def _whole_tiles(batch_size: int | None, device: torch.device) -> int:
@@ -73,8 +80,8 @@ def _width(module: Any) -> int | None:
 
 def from_live(module: nn.Module, *, device: str | None, batch_size: int | None) -> ModuleBackend:
     """Wrap a module of the caller's: a copy that shares its numbers, so that mode, hooks and gradients stay untouched."""
-    memo: dict[int, Any] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in module.parameters()}
     try:
+        memo: dict[int, Any] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in module.parameters()}
         twin = copy.deepcopy(module, memo)
     except Exception as error:
         raise ArtefactError(f"model {type(module).__name__}: cannot be copied ({error}); export it to .pt2") from error
@@ -103,6 +110,17 @@ def from_export(path: Path, *, device: str, batch_size: int | None) -> ModuleBac
     return backend
 
 
+def _built(name: str, factory: Callable[[], Any]) -> nn.Module:
+    """Call the user's factory; ArtefactError if it raises, leaves, or returns something else than a module."""
+    try:
+        module = factory()
+    except (Exception, SystemExit) as error:
+        raise ArtefactError(f"model.factory = {name!r}: raised {type(error).__name__}: {error}") from error
+    if not isinstance(module, nn.Module):
+        raise ArtefactError(f"model.factory = {name!r}: returned a {type(module).__name__}; want a torch.nn.Module")
+    return module
+
+
 def from_safetensors(path: Path, subject: Subject, *, device: str, batch_size: int | None, code: bool) -> ModuleBackend:
     """Load weights into the module that the subject's factory builds."""
     from safetensors import SafetensorError
@@ -110,11 +128,12 @@ def from_safetensors(path: Path, subject: Subject, *, device: str, batch_size: i
 
     if subject.model.factory is None:
         raise ArtefactError(f"{path}: holds weights alone; name model.factory, e.g. 'net:build'")
-    module = load_function(subject, subject.model.factory, "model.factory", code=code)()
+    module = _built(subject.model.factory, load_function(subject, subject.model.factory, "model.factory", code=code))
     try:
         missing, surplus = module.load_state_dict(load_file(path), strict=False)
-    except (SafetensorError, RuntimeError, OSError, AttributeError) as error:
-        raise ArtefactError(f"{path}: does not fit what {subject.model.factory} builds: {error}") from error
+    except (SafetensorError, RuntimeError, OSError) as error:
+        text = " ".join(str(error).split())[:300]
+        raise ArtefactError(f"{path}: does not fit what {subject.model.factory} builds: {text}") from error
     if missing or surplus:
         names = ", ".join([*(f"missing {name}" for name in missing), *(f"surplus {name}" for name in surplus)][:8])
         raise ArtefactError(f"{path}: does not fit what {subject.model.factory} builds: {names}")

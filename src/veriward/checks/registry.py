@@ -45,6 +45,8 @@ def select(patterns: Sequence[str] | None) -> dict[str, Check]:
     Raises SettingsError for a pattern that matches nothing.
     """
     known = registry()
+    if patterns is not None and not patterns:
+        raise SettingsError(f"--checks: names no check; there are: {', '.join(known)}")
     for pattern in patterns or ():
         if not any(fnmatchcase(name, pattern) for name in known):
             raise SettingsError(f"--checks {pattern}: matches no check; there are: {', '.join(known)}")

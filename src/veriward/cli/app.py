@@ -60,13 +60,13 @@ def _run(given: list[str], *, debug: bool) -> int:
     except (KeyboardInterrupt, click.Abort):
         typer.echo("interrupted: what is finished is kept; the same command goes on from there", err=True)
         return INTERRUPTED
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # whoever wanted to leave: the exit codes are ours
         if not debug:
             typer.echo("a crash of ours; --debug shows where, and an issue with it helps us", err=True)
         return _told(error, CRASH, debug)
 
 
-def _told(error: Exception, code: int, debug: bool) -> int:
+def _told(error: BaseException, code: int, debug: bool) -> int:
     if debug:
         import traceback
 

@@ -26,9 +26,13 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
 def exit_code(verdicts: Sequence[Verdict]) -> int:
     """Return what a process should exit with: 1 for any fail, else 3 for anything undecided or broken, else 0.
 
-    >>> exit_code(["pass", "inconclusive"])
-    3
+    Where nothing was tested, nothing is decided.
+
+    >>> exit_code(["pass", "inconclusive"]), exit_code([])
+    (3, 3)
     """
+    if not verdicts:
+        return 3
     return {"fail": 1, "error": 3, "inconclusive": 3}.get(worst(verdicts), 0)
 
 

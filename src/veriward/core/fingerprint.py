@@ -68,14 +68,19 @@ def _live(model: Any) -> str:
     """Hash a module by its code and numbers; what else is callable is only itself within this process."""
     if not hasattr(model, "state_dict") or not hasattr(model, "modules"):
         return digest("live", os.getpid(), id(model))
+    import torch
+
     total = hashlib.sha256(repr(model).encode())
     for module in model.modules():
         code = getattr(type(module).forward, "__code__", None)
         total.update(code.co_code + repr(code.co_names).encode() if code else b"")
     for name, tensor in model.state_dict().items():
+        if not hasattr(tensor, "detach"):  # a module's extra state is whatever it likes
+            total.update(f"{name} {tensor!r}".encode())
+            continue
         array = tensor.detach().cpu().contiguous()
         total.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
-        total.update(array.flatten().view(-1).contiguous().numpy().tobytes() if array.numel() else b"")
+        total.update(array.flatten().view(torch.uint8).numpy().tobytes() if array.numel() else b"")
     return total.hexdigest()
 
 

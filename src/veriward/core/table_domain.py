@@ -1,6 +1,6 @@
 """Tables: columns with types, ranges and budgets of their own. Categories become codes, texts stay what they are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from veriward.core.data import Table, take
 from veriward.core.domain import inward
-from veriward.core.errors import DataError
+from veriward.core.errors import DataError, some
 from veriward.core.note import Note, note
 from veriward.core.rules import Rule
 from veriward.core.sources import Array
@@ -139,7 +139,8 @@ class TableDomain:
         values = {c.name: z[:, i] for i, c in enumerate(self.columns)}
         kept = torch.ones(len(z), dtype=torch.bool)
         for rule in self.rules:
-            kept &= rule.holds(values)
+            missing = torch.stack([torch.isnan(values[name]) for name in rule.columns]).any(0)
+            kept &= rule.holds(values) | missing  # what is not known breaks no rule
         return kept
 
     def distance(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
@@ -178,12 +179,12 @@ def _told(column: Column, value: float, clean: float) -> str:
 
 def fit_columns(subject: Subject, train: Any, test: Any) -> tuple[tuple[Column, ...], list[Note]]:
     """Return the columns of a table, what the subject does not say inferred from train, with the assumptions made."""
-    tables = [_as_table(x) for x in (train, test) if x is not None]
-    first = tables[0]
+    tables = {f"data.{name}": _as_table(x) for name, x in (("train", train), ("test", test)) if x is not None}
+    first = next(iter(tables.values()))
     unknown = sorted(set(subject.features) - set(first.names))
     if unknown:
-        raise DataError(f"features.{unknown[0]}: no such column; there are: {', '.join(first.names)}")
-    columns = tuple(_column(subject, name, [table.columns[name] for table in tables]) for name in first.names)
+        raise DataError(f"features.{unknown[0]}: no such column; there are: {some(first.names)}")
+    columns = tuple(_column(subject, name, {w: t.columns[name] for w, t in tables.items()}) for name in first.names)
     inferred = [f"{c.name} {c.kind}" for c in columns if _is_inferred(subject.features.get(c.name))]
     texts = [c.name for c in columns if c.kind == "text"]
     notes = [note("features.inferred", columns=", ".join(inferred))] if inferred else []
@@ -202,14 +203,15 @@ def _as_table(x: Any) -> Table:
     return Table({f"x{i}": x[:, i] for i in range(x.shape[1])})
 
 
-def _column(subject: Subject, name: str, values: Sequence[Array]) -> Column:
-    feature = subject.features.get(name, Feature())
+def _column(subject: Subject, name: str, parts: Mapping[str, Array]) -> Column:
+    feature, values = subject.features.get(name, Feature()), _alike(name, parts)
     kind: ColumnKind = feature.kind or _kind(values[0])
     vocabulary = _vocabulary(values) if any(v.dtype.kind in "Ob" for v in values) else ()
     if kind in NUMBERS and vocabulary:
         raise DataError(f"features.{name}: kind = {kind!r}, but the column holds texts")
-    seen = (0.0, float(len(vocabulary) - 1)) if vocabulary else _range(values, name)
-    low, high = seen if vocabulary else feature.range or subject.input.bounds or seen
+    bounds = None if vocabulary or feature.range else subject.input.bounds
+    seen = (0.0, float(len(vocabulary) - 1)) if vocabulary else _range(values, name, parts, bounds)
+    low, high = seen if vocabulary else feature.range or bounds or seen
     return Column(
         name=name,
         kind=kind,
@@ -223,6 +225,16 @@ def _column(subject: Subject, name: str, values: Sequence[Array]) -> Column:
         private=name in subject.data.private,
         dtype=values[0].dtype.str if values[0].dtype != object else "O",
     )
+
+
+def _alike(name: str, parts: Mapping[str, Array]) -> list[Array]:
+    """Return a column's values in every split; DataError if one holds texts and another numbers."""
+    empty = {where for where, v in parts.items() if v.dtype == object and all(cell is None for cell in v.tolist())}
+    texts = [where for where, v in parts.items() if v.dtype == object and where not in empty]
+    numbers = [where for where, v in parts.items() if v.dtype != object]
+    if texts and numbers:
+        raise DataError(f"column {name!r}: {texts[0]} holds texts and {numbers[0]} numbers; make them alike")
+    return [v.astype(np.float64) if where in empty and numbers else v for where, v in parts.items()]
 
 
 def _kind(values: Array) -> ColumnKind:
@@ -241,11 +253,21 @@ def _vocabulary(values: Sequence[Array]) -> tuple[Any, ...]:
     return tuple(sorted(seen, key=lambda v: (v is None, str(v))))
 
 
-def _range(values: Sequence[Array], name: str) -> tuple[float, float]:
-    for part in values:
-        infinite = np.isinf(part.astype(np.float64))
+def _range(
+    values: Sequence[Array], name: str, places: Iterable[str], bounds: tuple[float, float] | None
+) -> tuple[float, float]:
+    """Return the ends of the first split's numbers; DataError for infinite ones and for those beyond the bounds."""
+    for where, part in zip(places, values, strict=True):
+        exact = part.astype(np.float64)
+        infinite = np.isinf(exact)
         if infinite.any():
-            raise DataError(f"column {name!r}: row {int(infinite.argmax())} is infinite; clean the data")
+            raise DataError(f"{where}: column {name!r} is infinite in row {int(infinite.argmax())}; clean the data")
+        outside = (exact < bounds[0]) | (exact > bounds[1]) if bounds else infinite
+        if bounds and outside.any():
+            raise DataError(
+                f"{where}: column {name!r} lies outside input.bounds [{bounds[0]:g}, {bounds[1]:g}] in row "
+                f"{int(outside.argmax())}; bounds are in raw input units: correct them, or give features.{name}.range"
+            )
     numbers = values[0].astype(np.float64)
     present = numbers[~np.isnan(numbers)]
     return (float(present.min()), float(present.max())) if len(present) else (0.0, 0.0)
