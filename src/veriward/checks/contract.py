@@ -1,24 +1,25 @@
 """What a check is, and all it may ask of the run. Importing a check imports no torch: `veriward checks` is instant."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
-from veriward.core.evidence import Evidence
-from veriward.core.note import Note
-from veriward.core.policy import Budget
-from veriward.core.subject import Subject
-from veriward.core.threat import Threat
-
 if TYPE_CHECKING:
     from veriward.adapters.model import Model
     from veriward.adapters.opened import Opened
+    from veriward.core.evidence import Evidence
+    from veriward.core.note import Note
+    from veriward.core.policy import Budget
     from veriward.core.progress import Progress
     from veriward.core.streams import Stream
+    from veriward.core.subject import Subject
+    from veriward.core.threat import Threat
 
 Need = Literal["labels", "scores", "gradients", "values"]
 METHOD = {"labels": "labels", "scores": "scores", "gradients": "forward", "values": "values"}
-ROWS: Mapping[Budget, int | None] = {"quick": 200, "standard": 1000, "thorough": None}  # attacked rows
+ROWS: Mapping[str, int | None] = {"quick": 200, "standard": 1000, "thorough": None}  # attacked rows
 Item = TypeVar("Item")
 Work = Callable[["Opened", Any], Mapping[str, Any]]
 
@@ -37,9 +38,9 @@ class Control:
 class Job(Protocol):
     """The run, as a check sees it."""
 
-    opened: "Opened"
+    opened: Opened
     settings: Mapping[str, Any]
-    progress: "Progress"
+    progress: Progress
 
     def map(self, stage: str, work: Work, items: Sequence[Any]) -> list[dict[str, Any]]:
         """Return work(opened, item) for each item, in order. Each is remembered at once; any engine may run it.
@@ -50,7 +51,7 @@ class Job(Protocol):
     def keep(self, name: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """Return what `make` made once (surrogates, shadow models), shared between checks."""
 
-    def stream(self, name: str) -> "Stream":
+    def stream(self, name: str) -> Stream:
         """Return a stream of random numbers of this check's own."""
 
     def evidence(self, check: str) -> Evidence | None:
@@ -68,11 +69,11 @@ class Check:
     reads: ClassVar[tuple[str, ...]] = ("model", "train", "test", "input")
     after: ClassVar[tuple[str, ...]] = ()
 
-    def refuse(self, opened: "Opened") -> Note | None:
+    def refuse(self, opened: Opened) -> Note | None:
         """Return why the check does not apply to a subject, or None."""
         return None
 
-    def threats(self, opened: "Opened") -> tuple[Threat, ...]:
+    def threats(self, opened: Opened) -> tuple[Threat, ...]:
         """Return the attackers to assume: one finding each."""
         raise NotImplementedError
 
@@ -80,7 +81,7 @@ class Check:
         """Return what a budget buys, as plain data: part of the key under which work is remembered."""
         return {"budget": budget}
 
-    def controls(self, opened: "Opened") -> tuple[Control, ...]:
+    def controls(self, opened: Opened) -> tuple[Control, ...]:
         """Return subjects of known truth that take the same path through the code as `opened` will."""
         return ()
 
@@ -89,6 +90,6 @@ class Check:
         raise NotImplementedError
 
 
-def lacks(model: "Model", needs: Sequence[Need]) -> tuple[Need, ...]:
+def lacks(model: Model, needs: Sequence[Need]) -> tuple[Need, ...]:
     """Return the needs that a model does not meet."""
     return tuple(need for need in needs if not hasattr(model, METHOD[need]))

@@ -1,5 +1,7 @@
 """evasion/linf: by how much can an attacker who may change every number by eps lower the accuracy?"""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,12 +13,12 @@ from veriward.checks.registry import register
 from veriward.core.estimate import Estimate, not_estimable, proportion
 from veriward.core.evidence import MAX_WITNESSES, Evidence, Witness
 from veriward.core.note import Note, note
-from veriward.core.policy import Budget
-from veriward.core.subject import Subject
 from veriward.core.threat import Threat
 
 if TYPE_CHECKING:
     from veriward.adapters.opened import Opened
+    from veriward.core.policy import Budget
+    from veriward.core.subject import Subject
 
 DEFAULT_EPS = 0.03  # of the width of the bounds
 BLOCK, WHOLE_BLOCK = 256, 1024  # rows per item: a few tiles; tree models and callables want whole batches
@@ -33,7 +35,7 @@ class Effort:
     queries_alone: int  # of Square, where there are no gradients
 
 
-EFFORTS: Mapping[Budget, Effort] = {
+EFFORTS: Mapping[str, Effort] = {
     "quick": Effort(ROWS["quick"], 20, 2, 100, 300),
     "standard": Effort(ROWS["standard"], 40, 4, 300, 1000),
     "thorough": Effort(ROWS["thorough"], 100, 10, 2000, 5000),
@@ -49,7 +51,7 @@ class Linf(Check):
     question = "By how much can an attacker who may change every number of the input a little lower the accuracy?"
     needs = ("scores",)
 
-    def refuse(self, opened: "Opened") -> Note | None:
+    def refuse(self, opened: Opened) -> Note | None:
         """Refuse subjects whose attacker uses other norms, and tables in which nothing can be moved."""
         norms = opened.subject.threat.evasion.norm
         if "linf" not in norms:
@@ -59,7 +61,7 @@ class Linf(Check):
             return note("evasion.nothing_movable")
         return None
 
-    def threats(self, opened: "Opened") -> tuple[Threat, ...]:
+    def threats(self, opened: Opened) -> tuple[Threat, ...]:
         """Return one threat per eps of the subject."""
         eps: Sequence[float | None] = opened.subject.threat.evasion.eps or (_default_eps(opened),)
         return tuple(linf_threat(opened.access, radius) for radius in eps)
@@ -68,7 +70,7 @@ class Linf(Check):
         """Return the effort as plain data."""
         return {"budget": budget, **EFFORTS[budget].__dict__}
 
-    def controls(self, opened: "Opened") -> tuple[Control, ...]:
+    def controls(self, opened: Opened) -> tuple[Control, ...]:
         """Return linear models, on which the truth is a formula, reached as this subject is."""
         from veriward.checks.evasion.linear import linear_controls
 
@@ -96,20 +98,20 @@ def linf_threat(access: str, eps: float | None) -> Threat:
     return Threat("misclassify", access, knobs, {"eps": "raw input units"})  # type: ignore[arg-type]  # validated
 
 
-def _default_eps(opened: "Opened") -> float | None:
+def _default_eps(opened: Opened) -> float | None:
     """Return 0.03 of the width of the bounds; tables say it per column."""
     domain = opened.domain
     return None if hasattr(domain, "columns") else DEFAULT_EPS * (domain.high - domain.low)  # type: ignore[attr-defined]
 
 
-def sample(job: Job, n: int, most: int | None) -> "np.ndarray[Any, Any]":
+def sample(job: Job, n: int, most: int | None) -> np.ndarray[Any, Any]:
     """Return the sorted numbers of the rows to look at: all, or a sample that depends on the seed alone."""
     if most is None or n <= most:
         return np.arange(n)
     return np.sort(job.stream("rows").generator().permutation(n)[:most])
 
 
-def _blocks(rows: "np.ndarray[Any, Any]", size: int) -> list[tuple[list[int], int]]:
+def _blocks(rows: np.ndarray[Any, Any], size: int) -> list[tuple[list[int], int]]:
     """Return items of work: row numbers, and how many examples each may keep, at most 20 in all."""
     parts = [rows[i : i + size].tolist() for i in range(0, len(rows), size)]
     share = MAX_WITNESSES // len(parts)
@@ -119,8 +121,8 @@ def _blocks(rows: "np.ndarray[Any, Any]", size: int) -> list[tuple[list[int], in
 def _evidence(
     check: Check,
     threat: Threat,
-    opened: "Opened",
-    rows: "np.ndarray[Any, Any]",
+    opened: Opened,
+    rows: np.ndarray[Any, Any],
     items: Sequence[Mapping[str, Any]],
     white: bool,
 ) -> Evidence:
@@ -164,7 +166,7 @@ def _estimates(correct: Any, broken: Any, at: Mapping[str, Any]) -> tuple[Estima
     )
 
 
-def _outcomes(opened: "Opened", rows: Any, correct: Any, broken: Any, spent: Any) -> dict[str, Any]:
+def _outcomes(opened: Opened, rows: Any, correct: Any, broken: Any, spent: Any) -> dict[str, Any]:
     """Return arrays over the whole test split: 1, 0, and -1 for rows that were not attacked."""
     where = opened.test.index[rows]
     columns = {"correct": correct, "broken": broken, "robust": correct & (1 - broken)}
@@ -193,7 +195,7 @@ def _alarms(joined: Mapping[str, Any], items: Sequence[Mapping[str, Any]], white
     return tuple(found)
 
 
-def _assumptions(opened: "Opened", threat: Threat) -> tuple[Note, ...]:
+def _assumptions(opened: Opened, threat: Threat) -> tuple[Note, ...]:
     if hasattr(opened.domain, "columns"):
         moved = ", ".join(column.name for column in opened.domain.columns if column.movable)
         return (note("evasion.columns_moved", columns=moved),)

@@ -1,5 +1,7 @@
 """fairness/groups: do the groups of a protected attribute fare alike? Point values with simultaneous exact intervals."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,12 +13,12 @@ from veriward.checks.registry import register
 from veriward.core.estimate import Estimate, gap, not_estimable, proportion
 from veriward.core.evidence import Evidence
 from veriward.core.note import Note, note
-from veriward.core.subject import Subject
 from veriward.core.threat import Threat
 
 if TYPE_CHECKING:
     from veriward.adapters.opened import Opened
     from veriward.checks.fairness.rates import GroupRates
+    from veriward.core.subject import Subject
 
 BLOCK = 8192
 FEWEST = 2  # groups that can be compared
@@ -26,7 +28,7 @@ FEWEST = 2  # groups that can be compared
 class Decisions:
     """Ask the model for its decisions on a block of test rows."""
 
-    def __call__(self, opened: "Opened", rows: Sequence[int]) -> Mapping[str, Any]:
+    def __call__(self, opened: Opened, rows: Sequence[int]) -> Mapping[str, Any]:
         """Return the predicted class numbers, (n,)."""
         labels = opened.model.labels(opened.domain.decode(opened.encoded("test", list(rows))))  # type: ignore[union-attr]
         return {"label": labels.cpu().numpy().astype(np.int32)}
@@ -42,7 +44,7 @@ class Groups(Check):
     needs = ("labels",)
     reads = ("model", "test", "input", "groups")
 
-    def refuse(self, opened: "Opened") -> Note | None:
+    def refuse(self, opened: Opened) -> Note | None:
         """Refuse subjects without groups, or without a favourable outcome among several classes."""
         if not opened.subject.data.groups:
             return note("fairness.no_groups")
@@ -50,11 +52,11 @@ class Groups(Check):
             return note("fairness.no_favourable", classes=", ".join(str(c) for c in opened.classes[:8]))
         return None
 
-    def threats(self, opened: "Opened") -> tuple[Threat, ...]:
+    def threats(self, opened: Opened) -> tuple[Threat, ...]:
         """Return the one "threat": everyday use; nobody attacks."""
         return (Threat("unequal treatment", "labels"),)
 
-    def controls(self, opened: "Opened") -> tuple[Control, ...]:
+    def controls(self, opened: Opened) -> tuple[Control, ...]:
         """Return a subject that treats one group otherwise by a known amount, and one that does not."""
         from veriward.checks.fairness.planted import planted_controls
 
@@ -90,7 +92,7 @@ class Groups(Check):
         )
 
 
-def favourable_class(opened: "Opened") -> int | None:
+def favourable_class(opened: Opened) -> int | None:
     """Return the number of the favourable class: as declared, else the second of two; None if nobody can tell."""
     wanted, names = opened.subject.data.favourable, list(opened.classes)
     if wanted is None:
@@ -99,7 +101,7 @@ def favourable_class(opened: "Opened") -> int | None:
     return texts.index(str(wanted)) if str(wanted) in texts else None
 
 
-def attributes(opened: "Opened") -> Iterator[tuple[str, "np.ndarray[Any, Any]", Note | None]]:
+def attributes(opened: Opened) -> Iterator[tuple[str, np.ndarray[Any, Any], Note | None]]:
     """Yield each protected attribute's name, its value per test row as texts, and a remark if numbers became bands."""
     from veriward.core.table_domain import group_values
 
@@ -108,7 +110,7 @@ def attributes(opened: "Opened") -> Iterator[tuple[str, "np.ndarray[Any, Any]", 
         yield name, texts, note("fairness.bands", attribute=name, bands=bands) if bands else None
 
 
-def compare(attribute: str, rates: "GroupRates") -> list[Estimate]:
+def compare(attribute: str, rates: GroupRates) -> list[Estimate]:
     """Return the gaps of an attribute and the rates of its groups, told apart by `at`."""
     from veriward.checks.fairness.rates import families
 
@@ -137,7 +139,7 @@ def _rate(metric: str, k: int, n: int, at: Mapping[str, Any]) -> Estimate:
     return proportion(metric, k, n, at=at, unit="share of the group's rows")
 
 
-def _unseen(attribute: str, rates: "GroupRates") -> list[Note]:
+def _unseen(attribute: str, rates: GroupRates) -> list[Note]:
     """Name groups in which nobody deserved the outcome, or everybody did: their rates stay unknown."""
     empty = [
         name
@@ -147,7 +149,7 @@ def _unseen(attribute: str, rates: "GroupRates") -> list[Note]:
     return [note("fairness.groups_unseen", attribute=attribute, groups=", ".join(empty))] if empty else []
 
 
-def _outcomes(opened: "Opened", labels: "np.ndarray[Any, Any]", favourable: int) -> dict[str, Any]:
+def _outcomes(opened: Opened, labels: np.ndarray[Any, Any], favourable: int) -> dict[str, Any]:
     outcome = np.full(opened.test.total, -1, np.int8)
     outcome[opened.test.index] = labels == favourable
     return {"favourable": outcome}

@@ -4,6 +4,8 @@ Yeom et al., 2018 (arXiv:1709.01604), section 3: members have the smaller losses
 (arXiv:2112.03570), section III asks for: the true positive rate at a low false positive rate, not the average.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,14 +17,14 @@ from veriward.checks.registry import register
 from veriward.core.estimate import Estimate, not_estimable, proportion
 from veriward.core.evidence import Evidence
 from veriward.core.note import Note, note
-from veriward.core.policy import Budget
-from veriward.core.subject import Subject
 from veriward.core.threat import Threat
 
 if TYPE_CHECKING:
     from veriward.adapters.opened import Opened
+    from veriward.core.policy import Budget
+    from veriward.core.subject import Subject
 
-ROWS: Mapping[Budget, int | None] = {"quick": 2_000, "standard": 20_000, "thorough": None}  # per side: one query each
+ROWS: Mapping[str, int | None] = {"quick": 2_000, "standard": 20_000, "thorough": None}  # per side: one query each
 BLOCK = 4096
 RATES = (0.01, 0.1)
 
@@ -31,7 +33,7 @@ RATES = (0.01, 0.1)
 class Losses:
     """Ask the model about a block of rows of one split."""
 
-    def __call__(self, opened: "Opened", item: tuple[str, Sequence[int]]) -> Mapping[str, Any]:
+    def __call__(self, opened: Opened, item: tuple[str, Sequence[int]]) -> Mapping[str, Any]:
         """Return minus the cross-entropy of each row, (n,) float64: larger speaks for membership."""
         from veriward.adapters.model import logarithms
 
@@ -52,11 +54,11 @@ class Loss(Check):
     needs = ("scores",)
     reads = ("model", "train", "test", "input")
 
-    def refuse(self, opened: "Opened") -> Note | None:
+    def refuse(self, opened: Opened) -> Note | None:
         """Refuse subjects without training rows."""
         return note("leakage.no_train") if opened.train is None else None
 
-    def threats(self, opened: "Opened") -> tuple[Threat, ...]:
+    def threats(self, opened: Opened) -> tuple[Threat, ...]:
         """Return the one attacker: reads scores, knows the row and its label."""
         return (Threat("membership", "scores"),)
 
@@ -64,7 +66,7 @@ class Loss(Check):
         """Return how many rows a side may have."""
         return {"budget": budget, "rows": ROWS[budget]}
 
-    def controls(self, opened: "Opened") -> tuple[Control, ...]:
+    def controls(self, opened: Opened) -> tuple[Control, ...]:
         """Return Gaussian worlds: one that leaks by a known amount, one that does not leak."""
         from veriward.checks.leakage.gaussian import gaussian_controls
 
@@ -97,13 +99,13 @@ class Loss(Check):
         )
 
 
-def _sample(job: Job, which: str, n: int, most: int | None) -> "np.ndarray[Any, Any]":
+def _sample(job: Job, which: str, n: int, most: int | None) -> np.ndarray[Any, Any]:
     if most is None or n <= most:
         return np.arange(n)
     return np.sort(job.stream(f"rows {which}").generator().permutation(n)[:most])
 
 
-def estimates(members: "np.ndarray[Any, Any]", non_members: "np.ndarray[Any, Any]") -> tuple[Estimate, ...]:
+def estimates(members: np.ndarray[Any, Any], non_members: np.ndarray[Any, Any]) -> tuple[Estimate, ...]:
     """Return the area under the curve, and the true positive rate at 1 % FPR; where that cannot be seen, at 10 % too."""
     found = [_area(members, non_members)]
     for rate in RATES:
@@ -113,7 +115,7 @@ def estimates(members: "np.ndarray[Any, Any]", non_members: "np.ndarray[Any, Any
     return tuple(found)
 
 
-def _area(members: "np.ndarray[Any, Any]", non_members: "np.ndarray[Any, Any]") -> Estimate:
+def _area(members: np.ndarray[Any, Any], non_members: np.ndarray[Any, Any]) -> Estimate:
     from scipy.special import ndtri
 
     from veriward.checks.leakage.delong import auc
@@ -129,7 +131,7 @@ def _area(members: "np.ndarray[Any, Any]", non_members: "np.ndarray[Any, Any]") 
     return Estimate("auc", value, low, high, n, "probability", "DeLong", bound="lower", basis=basis)
 
 
-def _at_rate(members: "np.ndarray[Any, Any]", non_members: "np.ndarray[Any, Any]", rate: float) -> list[Estimate]:
+def _at_rate(members: np.ndarray[Any, Any], non_members: np.ndarray[Any, Any], rate: float) -> list[Estimate]:
     from veriward.checks.leakage.roc import estimable, operate
 
     at = {"fpr": rate}
