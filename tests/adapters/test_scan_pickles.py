@@ -299,6 +299,7 @@ UNKNOWN = {
     "an endless line": b"\x80\x02V" + b"x" * 200_000,
     "a long number": b"\x80\x02L" + b"9" * 100_000 + b"L\n" + b"cm\nn\n.",
     "a memo that was never written": made(b"h\x07"),
+    "a memo entry far away": made(b"Nr\xff\xff\xff\x7f"),
     "an empty stack": made(),
     "no mark": made(b"t"),
     "an unfinished object": made(b"(o"),

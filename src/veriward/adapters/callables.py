@@ -41,5 +41,5 @@ class CallableBackend:
             return answer.detach().cpu()
         array = np.array(answer)  # a copy: frames give arrays that must not be written to
         if array.dtype.kind not in "biuf":
-            raise ModelError(f"model: answered {array.dtype}; want numbers: scores (rows, classes), or class numbers (rows,)")
+            raise ModelError(f"model: answered {array.dtype}; want scores (rows, classes) or class numbers (rows,)")
         return torch.from_numpy(array)

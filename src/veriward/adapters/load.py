@@ -51,7 +51,7 @@ def _live(subject: Subject, how: Loading) -> Backend:
         return EstimatorBackend(model, format="estimator")
     if callable(model):
         return CallableBackend(model, batch_size=how.batch_size)
-    raise SettingsError(f"model: a {type(model).__name__} cannot be asked; want a module, an estimator or a callable")
+    raise SettingsError(f"model: {type(model).__name__} cannot be asked; want a module, an estimator or a callable")
 
 
 def choose_device(device: str) -> str:

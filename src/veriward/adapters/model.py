@@ -108,7 +108,7 @@ class ForLabels:
         self.counter.queries += len(raw)
         self.counter.forwards += len(raw)
         if self.output == "labels":
-            return _named_labels(raw, len(x), len(self.classes))
+            return named_labels(raw, len(x), len(self.classes))
         return checked(raw, len(x), len(self.classes), self.output).argmax(1)
 
 
@@ -140,11 +140,7 @@ class ForValues:
         raw = answer(self.backend.raw, x)
         self.counter.queries += len(raw)
         self.counter.forwards += len(raw)
-        if raw.numel() != len(x) or not bool(torch.isfinite(raw).all()):
-            raise ModelError(
-                f"model: shape {tuple(raw.shape)} for {len(x)} rows, or NaN; want one finite number per row"
-            )
-        return raw.reshape(-1).double()
+        return one_number(raw, len(x))
 
 
 Model = ForGradients | ForScores | ForLabels | ForValues
@@ -198,10 +194,18 @@ def checked(raw: Tensor, n: int, classes: int, output: Output) -> Tensor:
     return raw
 
 
-def _named_labels(raw: Tensor, n: int, classes: int) -> Tensor:
+def one_number(raw: Tensor, n: int) -> Tensor:
+    """Return predictions as (n,) float64; ModelError for other shapes and for values that are not numbers."""
+    if raw.is_complex() or raw.numel() != n or not bool(torch.isfinite(raw).all()):
+        raise ModelError(f"model: answered {tuple(raw.shape)} for {n} rows, or NaN; want one finite number per row")
+    return raw.reshape(-1).double()
+
+
+def named_labels(raw: Tensor, n: int, classes: int) -> Tensor:
+    """Return predicted classes as (n,) int64; ModelError for anything but class numbers."""
     labels = raw.reshape(-1)
     if len(labels) != n or bool(((labels < 0) | (labels >= classes) | (labels != labels.round())).any()):
-        raise ModelError(f"model: answered {tuple(raw.shape)}; want {n} class numbers in [0, {classes})")
+        raise ModelError(f"model: answered {tuple(raw.shape)}; want {n} class numbers in [0, {classes}), or scores")
     return labels.long()
 
 

@@ -60,10 +60,10 @@ class ModuleBackend:
         if isinstance(out, tuple | list) and out:
             out = out[0]
         if isinstance(out, Mapping):
-            out = out.get("logits")
+            out = out.get("logits", list(out))
         if not isinstance(out, Tensor) or not out.ndim or len(out) != len(padded):
-            came = f"shape {tuple(out.shape)}" if isinstance(out, Tensor) else f"a {type(out).__name__}"
-            raise ModelError(f"model: answered {came} for {len(padded)} rows; want a tensor (rows, classes) or {{'logits': it}}")
+            came = f"shape {tuple(out.shape)}" if isinstance(out, Tensor) else f"{type(out).__name__} {str(out)[:60]}"
+            raise ModelError(f"model: answered {came} for {len(padded)} rows; want a tensor, or it under 'logits'")
         return out
 
 

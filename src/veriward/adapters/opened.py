@@ -1,7 +1,7 @@
 """A Subject opened: its model as far as the attacker may reach it, its rows, its domain, and what was inferred."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from veriward.adapters.load import Loading, load_backend
-from veriward.adapters.model import Backend, Classes, Model, checked, granted
+from veriward.adapters.model import Backend, Classes, Model, answer, checked, granted, named_labels, one_number
 from veriward.adapters.modules import ModuleBackend
 from veriward.core.data import Split, Table, load_split
 from veriward.core.domain import ArrayDomain, Domain
-from veriward.core.errors import DataError, SettingsError
+from veriward.core.errors import DataError, ModelError, SettingsError, some
 from veriward.core.note import Note, note
 from veriward.core.rules import Rule
 from veriward.core.subject import Access, Kind, Output, Subject, Task
@@ -22,6 +22,7 @@ from veriward.core.table_domain import TableDomain, fit_columns
 from veriward.core.threat import ACCESSES
 
 PROBE_ROWS = 64
+MOST_TOLD = 20  # different labels that a message may quote
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,14 @@ def open_subject(
     backend = load_backend(subject, Loading(device, batch_size, trust, code))
     notes: list[Note] = []
     train, test = _splits(subject, notes)
+    _check_splits(subject, train, test)
     named = not isinstance(backend, ModuleBackend)
     kind = subject.input.kind or _infer_kind(test.x, notes)
     domain, train, test = _domain(subject, backend, kind, named, (train, test), notes)
-    access = _access(subject, backend, notes)
+    _check_gaps(backend, domain, {"data.test": test, "data.train": train})
     probe = domain.decode(domain.encode(test.x, list(range(min(PROBE_ROWS, len(test))))))
     task, output, classes = _answers(subject, backend, probe, test, notes)
+    access = _access(subject, backend, output, probe, notes)
     model = granted(backend, access, output, classes)
     where = getattr(backend, "device", torch.device("cpu"))
     opened = Opened(
@@ -105,6 +108,34 @@ def _splits(subject: Subject, notes: list[Note]) -> tuple[Split | None, Split]:
     if test.total > len(test):
         notes.append(note("data.sampled", rows=len(test), total=test.total))
     return train, test
+
+
+def _check_splits(subject: Subject, train: Split | None, test: Split) -> None:
+    """Raise DataError for splits of different forms, and for declared columns that no split has: typing errors leak."""
+    shapes = [_form(split.x) for split in (train, test) if split is not None]
+    if any(shape != shapes[0] for shape in shapes):
+        raise DataError(f"data.test holds {shapes[1]}, data.train {shapes[0]}; want the same form of rows in both")
+    if not _inputs(test.x):
+        raise DataError("data.test: has no column beside the label; want at least one input")
+    data = subject.data
+    known = {
+        data.label,
+        data.id,
+        *data.groups,
+        *(name for s in (train, test) if s is not None for name in _inputs(s.x)),
+    }
+    for role, names in (("private", data.private), ("quasi_identifiers", data.quasi_identifiers)):
+        if not set(names) <= known:
+            raise DataError(f"data.{role}: no column {min(set(names) - known)!r}; there are: {some(_inputs(test.x))}")
+
+
+def _form(x: Any) -> str:
+    return "named columns" if isinstance(x, Table) else f"an array x with rows of shape {x.shape[1:]}"
+
+
+def _inputs(x: Any) -> tuple[str, ...]:
+    """Return the names of a table's columns; those of an array are called by their number."""
+    return x.names if isinstance(x, Table) else tuple(f"x{i}" for i in range(int(np.prod(x.shape[1:]))))
 
 
 def _infer_kind(x: Any, notes: list[Note]) -> Kind:
@@ -140,26 +171,55 @@ def _table_domain(
     if isinstance(test.x, Table):
         unknown = sorted(set(subject.features) - set(test.x.names))
         if unknown:
-            raise DataError(f"features.{unknown[0]}: no such column; there are: {', '.join(test.x.names)}")
+            raise DataError(f"features.{unknown[0]}: no such column; there are: {some(test.x.names)}")
         names = _columns(subject, backend, test.x, notes)
-        train = train and _with_rows(train, train.x.select(names))
-        test = _with_rows(test, test.x.select(names))
-        named = named and True
+        test = _with_rows(test, _selected(test.x, names, "data.test", numeric=not named))
+        train = train and _with_rows(train, _selected(train.x, names, "data.train", numeric=not named))
     elif test.x.ndim != 2:
         raise DataError(f"input.kind = 'tabular', but x has shape {test.x.shape}; want (rows, columns)")
+    elif backend.width not in (None, test.x.shape[1]):
+        raise DataError(
+            f"data.test: x has {test.x.shape[1]} columns, and the model takes {backend.width}; want as many"
+        )
     else:
         named = False
     features = {k: v for k, v in subject.features.items() if not isinstance(test.x, Table) or k in test.x.names}
     columns, more = fit_columns(subject.model_copy(update={"features": features}), train.x if train else None, test.x)
-    rules = tuple(Rule.parse(name, text) for name, text in subject.rules.items())
-    known = {column.name for column in columns}
-    for rule in rules:
-        if not set(rule.columns) <= known:
-            raise SettingsError(
-                f"rules.{rule.name}: no column {sorted(set(rule.columns) - known)}; there are: {sorted(known)}"
-            )
+    domain = TableDomain(columns, tuple(Rule.parse(name, text) for name, text in subject.rules.items()), named)
+    _check_rules(domain, {"data.train": train, "data.test": test})
     notes += more
-    return TableDomain(columns, rules, named), train, test
+    return domain, train, test
+
+
+def _selected(table: Table, names: Sequence[str], where: str, *, numeric: bool) -> Table:
+    """Return the model's inputs; texts must not reach a model of numbers as codes of ours, which mean nothing to it."""
+    try:
+        chosen = table.select(names)
+        if numeric:
+            chosen.matrix()
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+    return chosen
+
+
+def _check_rules(domain: TableDomain, splits: Mapping[str, Split | None]) -> None:
+    """Raise an error for unknown columns, texts, and rules that real rows break: no attack on those could keep them."""
+    columns = {column.name: column for column in domain.columns}
+    for rule in domain.rules:
+        unknown = [name for name in rule.columns if name not in columns]
+        if unknown:
+            raise SettingsError(f"rules.{rule.name}: no column {unknown[0]!r}; there are: {some(columns)}")
+        texts = [name for name in rule.columns if any(isinstance(v, str) for v in columns[name].vocabulary)]
+        if texts:
+            raise SettingsError(f"rules.{rule.name}: column {texts[0]!r} holds texts; rules are about numbers")
+        for where, split in splits.items():
+            kept = replace(domain, rules=(rule,)).keeps_rules(domain.encode(split.x)) if split else torch.ones(1)
+            if not bool(kept.all()):
+                row, count = int(kept.int().argmin()), int((~kept).sum())
+                raise DataError(
+                    f"rules.{rule.name}: {count} rows of {where} break it, the first is row {row}; "
+                    "a rule is what every real row keeps: correct the rule or the data"
+                )
 
 
 def _with_rows(split: Split, x: Any) -> Split:
@@ -181,7 +241,7 @@ def _columns(subject: Subject, backend: Backend, table: Table, notes: list[Note]
             return names
     raise SettingsError(
         f"input.columns: the model takes {width} inputs, the data has {len(table.names)} columns "
-        f"({', '.join(table.names)}); name the inputs in their order"
+        f"({some(table.names)}); name the inputs in their order"
     )
 
 
@@ -189,9 +249,10 @@ def _bounds(subject: Subject, splits: Splits, notes: list[Note]) -> tuple[float,
     if subject.input.bounds is not None:
         return subject.input.bounds
     arrays = [split.x for split in splits if split is not None]
+    for split, name in zip(splits, ("data.train", "data.test"), strict=True):
+        if split is not None:
+            ArrayDomain(-np.inf, np.inf).check(split.x, name)
     low, high = min(float(x.min()) for x in arrays), max(float(x.max()) for x in arrays)
-    if not np.isfinite([low, high]).all():
-        raise DataError("x holds NaN or inf; clean the data, and give input.bounds")
     for usual in ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)):
         if usual[0] <= low and high <= usual[1]:
             low, high = usual
@@ -200,36 +261,101 @@ def _bounds(subject: Subject, splits: Splits, notes: list[Note]) -> tuple[float,
     return low, high
 
 
-def _access(subject: Subject, backend: Backend, notes: list[Note]) -> Access:
+def _access(subject: Subject, backend: Backend, output: Output, probe: Any, notes: list[Note]) -> Access:
     wanted = subject.model.access
+    most: Access = "labels" if output == "labels" else backend.access
+    if most == "gradients" and wanted in (None, "gradients") and not _differentiable(backend, probe):
+        most = "scores"
     if wanted is None:
-        notes.append(note("model.access_inferred", access=backend.access))
-        return backend.access
-    if ACCESSES.index(wanted) > ACCESSES.index(backend.access):
-        raise SettingsError(f"model.access = {wanted!r}, but a {backend.format} model gives at most {backend.access}")
+        notes.append(note("model.access_inferred", access=most))
+        return most
+    if ACCESSES.index(wanted) > ACCESSES.index(most):
+        raise SettingsError(
+            f"model.access = {wanted!r}, but this {backend.format} model gives at most {most}; say that"
+        )
     return wanted
+
+
+def _differentiable(backend: Backend, probe: Any) -> bool:
+    """Return whether answers carry gradients back to the rows: models may detach, or compute outside torch."""
+    forward = getattr(backend, "forward", None)
+    if forward is None:
+        return False
+    with torch.enable_grad():
+        try:
+            return bool(answer(forward, probe[:1].detach().requires_grad_()).requires_grad)
+        except ModelError:
+            return False
 
 
 def _answers(
     subject: Subject, backend: Backend, probe: Any, test: Split, notes: list[Note]
 ) -> tuple[Task, Output, Classes]:
     """Ask the model about a few rows: what kind of answers they are, and how many classes."""
-    from veriward.adapters.model import answer
-
     raw = answer(backend.raw, probe)
-    fixed: Output | None = subject.model.output or getattr(backend, "output", None)
+    fixed = _fixed_output(subject, backend)
     task = subject.task or _infer_task(fixed, test.y, notes)
-    if task == "regression":
-        return task, "value", ()
-    if task != "classification":
+    if task not in ("classification", "regression"):
         raise SettingsError(f"task = {task!r}: this version assesses classification and regression")
+    if fixed is not None and (task == "regression") != (fixed == "value"):
+        raise SettingsError(f"task = {task!r}, but the model's output is {fixed!r}; correct task or model.output")
+    if task == "regression":
+        one_number(raw, len(probe))
+        return task, "value", ()
     output = fixed or _infer_output(raw, notes)
     classes = backend.classes or _infer_classes(raw, output, test.y, notes)
     if len(classes) < 2:
         raise DataError(f"the model knows {len(classes)} class; a classifier needs at least two")
-    if output == "probabilities":
-        _check_probabilities(checked(raw, len(probe), len(classes), output))
+    if output == "labels":
+        named_labels(raw, len(probe), len(classes))
+    else:
+        scores = checked(raw, len(probe), len(classes), output)
+        if output == "probabilities":
+            _check_probabilities(scores)
+    _check_favourable(subject, classes)
     return task, output, classes
+
+
+def _fixed_output(subject: Subject, backend: Backend) -> Output | None:
+    """Return the kind of answers, where the subject or the format says it; they must not contradict each other."""
+    said, given = subject.model.output, getattr(backend, "output", None)
+    if said is not None and given is not None and said != given:
+        raise SettingsError(
+            f"model.output = {said!r}, but this {backend.format} model gives {given}; leave the line out"
+        )
+    return said or given
+
+
+def _check_favourable(subject: Subject, classes: Classes) -> None:
+    wanted = subject.data.favourable
+    if wanted is not None and str(wanted) not in map(str, classes):
+        raise SettingsError(f"data.favourable = {wanted!r}: no class of the model; it knows {some(classes)}")
+
+
+def _check_gaps(backend: Backend, domain: Domain, splits: Mapping[str, Split | None]) -> None:
+    """Raise DataError if rows with missing numbers make the model raise or answer NaN: found now, not in a check."""
+    for where, split in splits.items():
+        row, column = _gap(split.x) if split is not None else (-1, "")
+        if split is None or row < 0:
+            continue
+        text = f"{where}: column {column!r} has no value in row {row}"
+        try:
+            raw = answer(backend.raw, domain.decode(domain.encode(split.x, [row])))
+        except ModelError as error:
+            raise DataError(f"{text}; {error}") from error
+        if bool(torch.isnan(raw).any()):
+            raise DataError(f"{text}, and the model answers NaN for such rows; fill the gaps or drop the rows")
+
+
+def _gap(x: Any) -> tuple[int, str]:
+    """Return the first row with a missing number, and its column; -1 if there is none."""
+    columns = (
+        x.columns if isinstance(x, Table) else {f"x{i}": x[:, i] for i in range(x.shape[1])} if x.ndim == 2 else {}
+    )
+    for name, column in columns.items():
+        if column.dtype.kind == "f" and np.isnan(column).any():
+            return int(np.isnan(column).argmax()), name
+    return -1, ""
 
 
 def _infer_task(output: Output | None, y: Any, notes: list[Note]) -> Task:
@@ -241,12 +367,16 @@ def _infer_task(output: Output | None, y: Any, notes: list[Note]) -> Task:
 
 def _infer_output(raw: Tensor, notes: list[Note]) -> Output:
     output: Output = "probabilities" if looks_like_probabilities(raw) else "logits"
+    if raw.ndim == 1 and not (raw.is_floating_point() or raw.is_complex()):
+        output = "labels"
     notes.append(note("model.output_inferred", output=output))
     return output
 
 
 def looks_like_probabilities(raw: Tensor) -> bool:
     """Return whether scores (n, k) lie in [0, 1] and, with several columns, sum to one."""
+    if raw.is_complex():
+        return False
     scores = raw.detach().double().reshape(len(raw), -1)
     inside = bool(((scores >= 0) & (scores <= 1)).all())
     return inside and (scores.shape[1] == 1 or bool(((scores.sum(1) - 1).abs() < 1e-3).all()))
@@ -268,7 +398,8 @@ def _infer_classes(raw: Tensor, output: Output, y: Any, notes: list[Note]) -> Cl
     if all(isinstance(v, int | float | bool) and float(v).is_integer() for v in distinct):
         return tuple(range(count))
     if len(distinct) != count:
-        raise DataError(f"data.label: {len(distinct)} classes ({distinct[:8]}), but the model scores {count}")
+        named = f" ({some(distinct)})" if len(distinct) <= MOST_TOLD else ""
+        raise DataError(f"data.label: {len(distinct)} classes{named}, but the model scores {count}; name the right one")
     notes.append(note("data.classes_inferred", classes=", ".join(map(str, distinct))))
     return tuple(distinct)
 
@@ -285,10 +416,11 @@ def number_labels(y: Any, classes: Sequence[Any], where: str) -> Tensor:
         values = [value if value in number else str(value) for value in values]
     strange = next(((row, value) for row, value in enumerate(values) if value not in number), None)
     if strange is not None:
-        known = ", ".join(str(name) for name in list(classes)[:10])
-        raise DataError(
-            f"{where}: label {strange[1]!r} in row {strange[0]} is not a class of the model; it knows {known}"
-        )
+        row = strange[0]
+        told = (
+            f" {y[row]!r}" if len(set(values)) <= MOST_TOLD else ""
+        )  # many values: names or numbers of persons, maybe
+        raise DataError(f"{where}: label{told} in row {row} is not a class of the model; it knows {some(classes)}")
     numbers = torch.tensor([number[value] for value in values])
     if len(numbers.unique()) < 2:
         raise DataError(f"{where}: every row has the label {values[0]!r}; at least two classes are needed")

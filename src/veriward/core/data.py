@@ -38,7 +38,7 @@ class Table:
         """Return some columns, in the order asked for; DataError names those that are missing."""
         missing = [name for name in names if name not in self.columns]
         if missing:
-            raise DataError(f"columns missing: {some(missing)}; the data has {some(self.columns)}")
+            raise DataError(f"no column {some(missing)} among the inputs, which are {some(self.columns)}")
         return Table({name: self.columns[name] for name in names})
 
     def frame(self) -> "pd.DataFrame":

@@ -1,6 +1,5 @@
 """The error tree. A message says where, what came, what was wanted, and what to do; it never prints private rows."""
 
-
 from collections.abc import Iterable
 
 

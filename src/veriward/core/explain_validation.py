@@ -37,7 +37,7 @@ def _line(item: dict[str, Any], model: type[BaseModel]) -> str:
     message = WANTED.get(item["type"], item["msg"]).format(**item.get("ctx", {}))
     message = message.removeprefix("Value error, ").removeprefix("Input should be ")
     came = item.get("input")
-    plain = came if isinstance(came, list | tuple) else [came]
+    plain = came if isinstance(came, list | tuple) and len(came) <= 4 else [came]  # longer ones may be rows
     shown = f" = {came!r:.60}" if all(isinstance(value, str | int | float | bool) for value in plain) else ""
     wanted = "" if item["type"] == "value_error" else "want "
     return f"{key}{shown}: {wanted}{message}"

@@ -94,14 +94,15 @@ class Finding:
         """Arrays with one element per row of the test split; -1 (or NaN) where a row was not looked at."""
         return self.evidence.outcomes if self.evidence else {}
 
-    def estimate(self, metric: str, at: Mapping[str, Any] | None = None) -> Estimate:
-        """Return the one estimate of a metric, at the given parameters if several exist.
+    def estimate(self, metric: str, at: Mapping[str, Any] | None = None, **where: Any) -> Estimate:
+        """Return the one estimate of a metric, at the given parameters (`at={"fpr": 0.01}` or `fpr=0.01`) if several exist.
 
         Raises KeyError that lists what is there when none or several match.
         """
+        wanted = {**(at or {}), **where}
         named = [e for e in self.estimates if e.metric == metric]
-        found = [e for e in named if all(e.at.get(k) == v for k, v in (at or {}).items())]
+        found = [e for e in named if all(e.at.get(k) == v for k, v in wanted.items())]
         if len(found) == 1:
             return found[0]
         known = sorted({f"{e.metric} at {dict(e.at)}" for e in (named or self.estimates)})
-        raise KeyError(f"{self.id}: {len(found)} estimates of {metric!r} at {dict(at or {})}; there are: {known}")
+        raise KeyError(f"{self.id}: {len(found)} estimates of {metric!r} at {wanted}; there are: {known}")

@@ -47,12 +47,21 @@ class Row:
 
     @property
     def body(self) -> Any:
-        """The body as plain data; arrays are still named by hash."""
-        return json.loads(self.text)
+        """The body as plain data; arrays are still named by hash. Raises DossierError if it is no JSON object."""
+        try:
+            body = json.loads(self.text)
+        except (ValueError, RecursionError):
+            body = None
+        if not isinstance(body, dict):
+            raise DossierError(f"row {self.seq} ({self.kind}) is not JSON; run veriward verify on the dossier")
+        return body
 
     def linked_to(self, previous: str) -> str:
         """Return the link this row must have after the link `previous`."""
-        return digest(previous, self.seq, self.kind, self.key, self.text)
+        try:
+            return digest(previous, self.seq, self.kind, self.key, self.text)
+        except UnicodeEncodeError:  # bytes that are no UTF-8: nothing that was ever written
+            return ""
 
 
 class Journal:
@@ -147,7 +156,7 @@ class Journal:
         for row in self.rows():
             if row.seq != expected:
                 found.append(f"row {expected} is missing (row {row.seq} follows)")
-            elif row.link != row.linked_to(previous):
+            elif not row.link or row.link != row.linked_to(previous):
                 found.append(f"row {row.seq} ({row.kind}) does not match its link: it or a row before it was altered")
             previous, expected = row.link, row.seq + 1
             wanted |= self._references(row, found)
@@ -156,7 +165,7 @@ class Journal:
     def _references(self, row: Row, found: list[str]) -> set[str]:
         try:
             return references(row.body)
-        except ValueError:
+        except (DossierError, RecursionError):
             found.append(f"row {row.seq} ({row.kind}) is not JSON")
             return set()
 
@@ -221,6 +230,7 @@ def _open_checked(path: Path, *, write: bool, fresh: bool) -> sqlite3.Connection
     uri = f"{path.resolve().as_uri()}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, timeout=10, check_same_thread=False)
     try:
+        connection.text_factory = _text
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_BYTES)
         for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "synchronous=FULL"):
             connection.execute(f"PRAGMA {pragma}")
@@ -233,6 +243,11 @@ def _open_checked(path: Path, *, write: bool, fresh: bool) -> sqlite3.Connection
         connection.close()
         raise
     return connection
+
+
+def _text(data: bytes) -> str:
+    """Read bytes that are no UTF-8 as well: an altered row is to be named, not to end the reading."""
+    return data.decode("utf-8", "surrogateescape")
 
 
 def _create(connection: sqlite3.Connection) -> None:

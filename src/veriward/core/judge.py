@@ -168,7 +168,7 @@ def needs_n(limit: Limit, estimate: Estimate, budget: str, family: int = 1) -> i
     >>> limit = Limit(check="*", metric="accuracy", **{"pass": ">= 0.5"})
     >>> from veriward.core.estimate import proportion
     >>> needs_n(limit, proportion("accuracy", 53, 100), "standard")
-    1085
+    1109
     """
     n = max(counts.rows(estimate.basis), 1)
 
@@ -180,7 +180,7 @@ def needs_n(limit: Limit, estimate: Estimate, budget: str, family: int = 1) -> i
     if high <= low or not decided(high):
         return None
     while high - low > max(1, 0.002 * low):
-        middle = math.isqrt(low * high)
+        middle = max(low + 1, math.isqrt(low * high))
         low, high = (low, middle) if decided(middle) else (middle, high)
     return high
 

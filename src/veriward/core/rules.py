@@ -47,7 +47,7 @@ class Rule:
             tree = ast.parse(text if len(text) <= LONGEST else "", mode="eval").body
             _check(tree, name, logical=True)
             rule = cls(name, tree, tuple(sorted(_names(tree))))
-            with np.errstate(all="ignore"):  # of the numbers, not of the rule: 1 / 0 shows now, not in the middle of a run
+            with np.errstate(all="ignore"):  # a rule's own 1 / 0 shows now, not in the middle of a run
                 rule.holds(dict.fromkeys(rule.columns, np.ones(1)))
         except (SyntaxError, RecursionError, MemoryError, UnicodeError, ArithmeticError):
             raise ValueError(f"rule {name!r}: {text[:80]!r} cannot be read; {WANTED}") from None
@@ -78,7 +78,9 @@ def _check(node: ast.AST, name: str, *, logical: bool) -> None:
             parts, inside = [operand], False
         case ast.Name() if not logical:
             return
-        case ast.Constant(value=int() | float() as value) if not (logical or isinstance(value, bool) or value > LARGEST):
+        case ast.Constant(value=int() | float() as value) if (
+            not logical and not isinstance(value, bool) and value <= LARGEST
+        ):
             return
         case _:
             raise ValueError(f"rule {name!r}: {ast.unparse(node)[:80]!r} is not allowed here; {WANTED}")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from veriward.core.canonical import canonical
+from veriward.core.errors import DossierError
 from veriward.core.journal import Journal, Row
 from veriward.core.keys import read_private, read_public
 
@@ -55,7 +56,7 @@ def _unfinished(rows: list[Row]) -> list[str]:
     ends = [row for row in rows if row.kind == "finish"]
     if not plans or not ends or ends[-1].seq < plans[-1]:
         return ["unfinished: the last run did not come to its end, or its last rows were removed; run it again"]
-    if ends[-1].body["count"] != ends[-1].seq - 1:
+    if _body(ends[-1]).get("count") != ends[-1].seq - 1:
         return ["unfinished: the end of the run counts other rows than there are"]
     return []
 
@@ -69,14 +70,25 @@ def _check_seals(rows: list[Row], key: Path | None) -> tuple[int | None, list[st
     if not seals:
         text = "not sealed: the chain shows accidents, not forgery; seal with veriward assess --seal KEY"
         return None, [], [text]
-    own = [row for row in seals if trusted is None or row.body.get("public_key") == trusted]
+    own = [row for row in seals if trusted is None or _body(row).get("public_key") == trusted]
     if not own:
         return None, [*damage, f"sealed by another key than {key}"], []
-    covered = max(int(row.body["seq"]) for row in own)
+    good = [int(_body(row)["seq"]) for row in own if _valid(row, links)]
+    if not good:
+        return None, damage, []
+    covered = max(good)
     notes = [] if trusted else ["sealed, but no trusted key was given: pass the signer's public key with --key"]
     if any(row.seq > covered and row.kind != "seal" for row in rows):
         notes.append(f"sealed up to {covered} of {len(rows)} rows")
     return covered, damage, notes
+
+
+def _body(row: Row) -> dict[str, Any]:
+    """Return a row's body, empty where it cannot be read: the chain names that row as altered."""
+    try:
+        return dict(row.body)
+    except DossierError:
+        return {}
 
 
 def _raw(key: Path) -> str:
@@ -89,7 +101,7 @@ def _valid(row: Row, links: dict[int, str]) -> bool:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    body = row.body
+    body = _body(row)
     try:
         message = canonical({name: body[name] for name in SEALED}).encode()
         public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(body["public_key"]))

@@ -83,6 +83,8 @@ def _array(values: Any, name: str) -> Array:
     """Return one column as a numpy array: numbers as numbers, missing ones as NaN, texts as objects."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
+        if str(values.dtype) == "torch.bfloat16":  # numpy has no such type
+            values = values.float()
     if hasattr(values, "to_numpy"):
         values = values.to_numpy()
     if isinstance(values, np.ma.MaskedArray):

@@ -182,6 +182,12 @@ class Subject(Section):
     claims: Claims | None = None
     folder: Path = Field(default=Path(), exclude=True)  # where relative paths start
 
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:  # its own text would quote what came, rows included
+            raise SettingsError(explain("subject", error, type(self))) from None
+
     @field_validator("name")
     @classmethod
     def _names_a_file(cls, name: str) -> str:
@@ -214,8 +220,8 @@ class Subject(Section):
             subject = cls.model_validate(
                 {"name": file.resolve().parent.name, **values, "folder": file.resolve().parent}
             )
-        except ValidationError as error:
-            raise SettingsError(explain(str(file), error, cls)) from None
+        except SettingsError as error:
+            raise SettingsError(f"{file}: {str(error).removeprefix('subject: ')}") from None
         if subject.data.label is None and not _holds_arrays(subject):
             raise SettingsError(f"{file}: data.label is missing; want the name of the target column")
         return subject
@@ -238,7 +244,7 @@ def _check_paths(file: Path, values: Mapping[str, Any]) -> None:
     """In a file, models and data are paths; the objects that Python callers may give cannot be written there."""
     model, data = values.get("model", ""), values.get("data", {})
     if not isinstance(model, str | Mapping) or (isinstance(model, Mapping) and "live" in model):
-        raise SettingsError(f"{file}: [model] wants path = 'the model's file', and factory where it holds weights alone")
+        raise SettingsError(f"{file}: [model] wants path, the model's file, and factory where it holds weights alone")
     for which in ("train", "test"):
         if isinstance(data, Mapping) and not isinstance(data.get(which, ""), str):
             raise SettingsError(f"{file}: data.{which} = {data[which]!r}: want the path of one file, in quotes")

@@ -243,9 +243,12 @@ def _kind(values: Array) -> ColumnKind:
     if values.dtype == object:
         return "category" if len(set(values.tolist())) <= min(MOST_CATEGORIES, max(2, len(values) // 2)) else "text"
     if values.dtype.kind in "iu":
-        distinct = np.unique(values[:10_000])
-        return "boolean" if len(distinct) <= 2 and set(distinct.tolist()) <= {0, 1} else "integer"
-    return "numeric"
+        return "boolean" if _is_flag(values) else "integer"
+    return "boolean" if _is_flag(values) else "numeric"  # one-hot columns are often floats
+
+
+def _is_flag(values: Array) -> bool:
+    return set(np.unique(values).tolist()) == {0, 1}
 
 
 def _vocabulary(values: Sequence[Array]) -> tuple[Any, ...]:

@@ -15,6 +15,7 @@ from veriward.core.errors import DossierError, SettingsError
 from veriward.core.evidence import Evidence
 from veriward.core.journal import Journal
 from veriward.core.judge import judge
+from veriward.core.keys import read_private
 from veriward.core.policy import BUDGETS, Budget, Policy
 from veriward.core.progress import Progress, Silent
 from veriward.core.seal import seal as seal_journal
@@ -24,6 +25,8 @@ from veriward.run.engine import Engine, choose
 from veriward.run.environment import environment
 from veriward.run.job import RunJob
 from veriward.run.plan import Plan, Planned, describe, make_plan
+
+LARGEST_SEED = 10**15 - 1  # readers of JSON keep no more digits
 
 
 def assess(
@@ -51,7 +54,9 @@ def assess(
     DossierError; a check that raises becomes a finding with the verdict `error`.
     """
     described = subject if isinstance(subject, Subject) else Subject.load(subject)
-    _check_options(budget, batch_size)
+    _check_options(budget, batch_size, seed)
+    if seal is not None:
+        read_private(Path(seal))  # a key that cannot be read shows now, not after hours
     limits = Policy.load(policy)
     loading = Loading(device, batch_size, trust, code)
     opened = open_subject(described, device=device, batch_size=batch_size, trust=trust, code=code)
@@ -70,7 +75,9 @@ def assess(
     return Dossier.open(path)
 
 
-def _check_options(budget: str, batch_size: int | None) -> None:
+def _check_options(budget: str, batch_size: int | None, seed: int) -> None:
+    if abs(seed) > LARGEST_SEED:
+        raise SettingsError(f"--seed {seed}: want a whole number of at most 15 digits")
     if budget not in BUDGETS:
         raise SettingsError(f"--budget {budget}: want one of {', '.join(BUDGETS)}")
     if batch_size is not None and batch_size < 1:

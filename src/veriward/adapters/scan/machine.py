@@ -18,6 +18,7 @@ from .source import Source
 from .stack import Stack
 from .values import UNKNOWN, Data, Global, Made, Unknown, Value, packed
 
+_MAX_INDEX = 1 << 22
 _BATCH = 1024  # opcodes paid for at once
 _LOCATION = re.compile(r"[a-z]{2,16}(:\d{1,4})?")
 _PLAIN_TEXT = re.compile(r"[^'\"\\\x00-\x1f]*")
@@ -127,6 +128,8 @@ class Machine:
 
     def _on_put(self, index: Value) -> None:
         assert isinstance(index, int)
+        if not 0 <= index <= _MAX_INDEX:  # CPython's memo is an array up to the highest index
+            self._malformed(f"writes to the memo entry {index}")
         self.stack.put(index)
 
     def _on_memoize(self, _: Value) -> None:
