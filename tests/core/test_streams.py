@@ -54,7 +54,7 @@ def test_uniforms_pass_kolmogorov_and_smirnov() -> None:
     assert distance < 1.95 / math.sqrt(n)  # the .1 % point
     assert abs(u.mean().item() - 0.5) < 4 / math.sqrt(12 * n)
     assert abs(u.var().item() - 1 / 12) < 4 / math.sqrt(180 * n)
-    assert 0 <= u.min().item()
+    assert u.min().item() >= 0
     assert u.max().item() < 1
 
 

@@ -6,7 +6,7 @@ one. Scores are (n, classes): logits or probabilities as `output` says; a single
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -78,38 +78,36 @@ class Backend(Protocol):
         """Return the outputs for whole rows as the format gives them: (n, k) or (n,)."""
 
 
-class ForScores:
-    """A classifier whose scores may be read."""
+class Asked:
+    """A backend behind a counter: what every kind of access shares."""
 
-    def __init__(self, backend: Backend, output: Output, classes: Classes, counter: Counter) -> None:
-        self.backend, self.output, self.classes, self.counter = backend, output, classes, counter
+    def __init__(self, backend: Backend, output: Output, classes: Classes) -> None:
+        self.backend, self.output, self.classes, self.counter = backend, output, classes, Counter()
 
-    def scores(self, x: Any) -> Tensor:
-        """Return (n, classes) scores without gradients."""
+    def _raw(self, x: Any) -> Tensor:
         raw = answer(self.backend.raw, x)
-        self.counter.queries += len(raw)
-        self.counter.forwards += len(raw)
-        return checked(raw, len(x), len(self.classes), self.output)
-
-    def labels(self, x: Any) -> Tensor:
-        """Return the predicted classes, (n,) int64."""
-        return self.scores(x).argmax(1)
+        self.counter.queries += len(x)
+        self.counter.forwards += len(x)
+        return raw
 
 
-class ForLabels:
+class ForLabels(Asked):
     """A classifier that tells its decision alone."""
 
-    def __init__(self, backend: Backend, output: Output, classes: Classes, counter: Counter) -> None:
-        self.backend, self.output, self.classes, self.counter = backend, output, classes, counter
-
     def labels(self, x: Any) -> Tensor:
         """Return the predicted classes, (n,) int64."""
-        raw = answer(self.backend.raw, x)
-        self.counter.queries += len(raw)
-        self.counter.forwards += len(raw)
+        raw = self._raw(x)
         if self.output == "labels":
             return named_labels(raw, len(x), len(self.classes))
         return checked(raw, len(x), len(self.classes), self.output).argmax(1)
+
+
+class ForScores(ForLabels):
+    """A classifier whose scores may be read."""
+
+    def scores(self, x: Any) -> Tensor:
+        """Return (n, classes) scores without gradients."""
+        return checked(self._raw(x), len(x), len(self.classes), self.output)
 
 
 class ForGradients(ForScores):
@@ -126,37 +124,25 @@ class ForGradients(ForScores):
         return checked(out, len(x), len(self.classes), self.output)
 
 
-class ForValues:
+class ForValues(Asked):
     """A model that predicts a number."""
-
-    output: Output = "value"
-    classes: Classes = ()
-
-    def __init__(self, backend: Backend, counter: Counter) -> None:
-        self.backend, self.counter = backend, counter
 
     def values(self, x: Any) -> Tensor:
         """Return (n,) float64 predictions."""
-        raw = answer(self.backend.raw, x)
-        self.counter.queries += len(raw)
-        self.counter.forwards += len(raw)
+        raw = self._raw(x)
         return one_number(raw, len(x))
 
 
 Model = ForGradients | ForScores | ForLabels | ForValues
 
 
-def granted(
-    backend: Backend, access: Literal["gradients", "scores", "labels"], output: Output, classes: Classes
-) -> Model:
+def granted(backend: Backend, access: Access, output: Output, classes: Classes) -> Model:
     """Return the model as far as the attacker may reach it."""
-    counter = Counter()
     if output == "value":
-        return ForValues(backend, counter)
+        return ForValues(backend, output, classes)
     if output == "labels" or access == "labels":
-        return ForLabels(backend, output, classes, counter)
-    kind = ForGradients if access == "gradients" else ForScores
-    return kind(backend, output, classes, counter)
+        return ForLabels(backend, output, classes)
+    return (ForGradients if access == "gradients" else ForScores)(backend, output, classes)
 
 
 def answer(call: Callable[[Any], Tensor], x: Any) -> Tensor:

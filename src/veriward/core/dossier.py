@@ -10,10 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from veriward.core.errors import DossierError
+from veriward.core.errors import DossierError, some
 from veriward.core.evidence import Evidence
 from veriward.core.finding import Finding, Judged, Verdict, worst
 from veriward.core.journal import Journal, Row
+
+PLAN = {"subject": dict, "policy": dict, "environment": dict, "checks": list, "not_run": list, "seed": int}
 
 
 class Dossier:
@@ -27,7 +29,11 @@ class Dossier:
             self._journal.close()
             raise DossierError(f"{self.path}: holds no plan yet; run veriward assess")
         self._plan_row: Row = plans[-1]
-        self.plan: dict[str, Any] = self._journal.read(plans[-1])
+        try:
+            self.plan: dict[str, Any] = read_plan(self._journal, plans[-1])
+        except DossierError:
+            self._journal.close()
+            raise
 
     @classmethod
     def open(cls, path: str | Path) -> "Dossier":
@@ -87,8 +93,11 @@ class Dossier:
     @cached_property
     def findings(self) -> dict[str, Finding]:
         """All findings of the latest plan by id, in its order; a check without evidence is an `error`."""
-        limits = self._limits()
-        return {item["id"]: self._finding(item, limits.get(item["id"])) for item in self.plan["checks"]}
+        try:
+            limits = self._limits()
+            return {item["id"]: self._finding(item, limits.get(item["id"])) for item in self.plan["checks"]}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DossierError(f"{self.path}: its rows are not as veriward wrote them; run veriward verify") from error
 
     @property
     def verdict(self) -> Verdict:
@@ -165,6 +174,16 @@ class Dossier:
     def _policy_since(self) -> int:
         wanted = self.policy["hash"]
         return min(row.seq for row in self._journal.rows("plan") if row.body["policy"]["hash"] == wanted)
+
+
+def read_plan(journal: Journal, row: Row) -> dict[str, Any]:
+    """Return the body of a plan's row; DossierError if it is none."""
+    plan: dict[str, Any] = journal.read(row)
+    wrong = [name for name, kind in PLAN.items() if not isinstance(plan.get(name), kind)]
+    if wrong or "name" not in plan["subject"] or "hash" not in plan["policy"]:
+        what = some(wrong or ["the subject's name", "the policy's hash"])
+        raise DossierError(f"{journal.path}: row {row.seq} is no plan, it lacks {what}; want a file of veriward assess")
+    return plan
 
 
 def _of(limits: tuple[Judged, ...]) -> Verdict:

@@ -89,9 +89,7 @@ class Journal:
 
     def _release(self) -> None:
         if self._lock is not None:
-            with contextlib.suppress(OSError):  # a folder that became read-only keeps an empty file: nothing is lost
-                _side(self.path).unlink()
-            os.close(self._lock)
+            _unlock(self.path, self._lock)
             self._lock = None
 
     def append(self, kind: str, key: str, body: Mapping[str, Any]) -> int:
@@ -197,7 +195,37 @@ def _lock(path: Path) -> int:
             raise DossierError(f"{path}: {text}") from None
         if side.exists() and side.stat().st_ino == os.fstat(handle).st_ino:
             return handle
-        os.close(handle)  # the last writer removed the file between our opening and locking it: that lock guards nothing
+        os.close(
+            handle
+        )  # the last writer removed the file between our opening and locking it: that lock guards nothing
+
+
+def _unlock(path: Path, handle: int) -> None:
+    with contextlib.suppress(OSError):  # a folder that became read-only keeps an empty file: nothing is lost
+        _side(path).unlink()
+    os.close(handle)
+
+
+def set_aside(path: Path, target: Path) -> None:
+    """Rename a dossier, a corrupt one too; nobody else writes meanwhile. Raises DossierError for any other file."""
+    handle = _lock(path)
+    try:
+        if not _is_dossier(path):
+            raise DossierError(f"{path}: not a dossier, so --fresh does not rename it; choose another --out")
+        with contextlib.suppress(DossierError):
+            Journal(path).close()  # rolls back what a killed writer left
+        for tail in ("", "-journal"):  # one that is left would be applied to the next file of this name
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + tail).rename(target.with_name(target.name + tail))
+    finally:
+        _unlock(path, handle)
+
+
+def _is_dossier(path: Path) -> bool:
+    """Return whether a file is empty or bears the mark in its head, whatever became of the rest."""
+    with path.open("rb") as file:
+        head = file.read(72)
+    return not head or (head.startswith(b"SQLite format 3\0") and head[68:] == APPLICATION_ID.to_bytes(4, "big"))
 
 
 def _side(path: Path) -> Path:
@@ -274,6 +302,8 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
 def _remedy(message: str) -> str:
     if "full" in message:
         return "free some space and run the same command again: what is finished is kept"
+    if "I/O" in message:
+        return "the disk refuses it: free some space, and run the same command again: what is finished is kept"
     if "readonly" in message or "unable to open" in message:
         return "choose a writable place with --out"
-    return "it is corrupt or not a dossier; restore a copy, or give another --out"
+    return "it is corrupt or not a dossier; restore a copy, start anew with --fresh, or give another --out"

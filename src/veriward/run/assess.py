@@ -10,10 +10,10 @@ from typing import Any
 from veriward.adapters.load import Loading
 from veriward.adapters.opened import Opened, open_subject
 from veriward.core.canonical import digest
-from veriward.core.dossier import Dossier
+from veriward.core.dossier import Dossier, read_plan
 from veriward.core.errors import DossierError, SettingsError
 from veriward.core.evidence import Evidence
-from veriward.core.journal import Journal
+from veriward.core.journal import Journal, set_aside
 from veriward.core.judge import judge
 from veriward.core.keys import read_private
 from veriward.core.policy import BUDGETS, Budget, Policy
@@ -66,6 +66,7 @@ def assess(
     if fresh:
         _set_aside(path)
     with Journal(path, write=True) as journal:
+        _check_intact(journal)
         run = Run(Memories(journal), opened, worker, plan, seed, progress or Silent())
         run.begin(describe(plan, opened, limits, budget=budget, seed=seed))
         run.checks()
@@ -95,10 +96,17 @@ def _sealed(journal: Journal) -> bool:
 
 def _set_aside(path: Path) -> None:
     """Rename an old dossier; nothing is ever deleted."""
-    if path.exists():
-        with Journal(path, write=True):  # nobody else may be writing to it
-            stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%f")
-            path.rename(path.with_name(f"{path.stem}.{stamp}{path.suffix}"))
+    if path.is_file():
+        stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%f")
+        set_aside(path, path.with_name(f"{path.stem}.{stamp}{path.suffix}"))
+
+
+def _check_intact(journal: Journal) -> None:
+    """Raise DossierError rather than build on rows that were altered."""
+    damage = journal.damage()
+    if damage:
+        text = f"{damage[0]}; restore a copy, start anew with --fresh, or choose another --out"
+        raise DossierError(f"{journal.path}: altered: {text}")
 
 
 @dataclass
@@ -138,10 +146,11 @@ class Run:
         """Write the plan, unless the latest one says the same: then this run resumes it."""
         content = digest(body)
         plans = list(self._journal.rows("plan"))
-        if plans and plans[-1].body["subject"]["name"] != body["subject"]["name"]:
+        held = read_plan(self._journal, plans[-1])["subject"]["name"] if plans else body["subject"]["name"]
+        if held != body["subject"]["name"]:
             raise DossierError(
-                f"{self._journal.path}: holds the subject {plans[-1].body['subject']['name']!r}, "
-                f"not {body['subject']['name']!r}; choose another --out, or --fresh"
+                f"{self._journal.path}: holds the subject {held!r}, not {body['subject']['name']!r}; "
+                "choose another --out, or --fresh"
             )
         if plans and plans[-1].key.startswith(f"{content}:"):
             self.plan_key = plans[-1].key
@@ -160,12 +169,12 @@ class Run:
             self.progress.say(planned.id)
             try:
                 evidence = self._run(planned)
+                self._journal.append("evidence", planned.key, evidence.to_dict())
             except DossierError:
                 raise
             except Exception as error:
                 self._remember_error(planned, error)
             else:
-                self._journal.append("evidence", planned.key, evidence.to_dict())
                 self.found[planned.id] = evidence
 
     def _run(self, planned: Planned) -> Evidence:

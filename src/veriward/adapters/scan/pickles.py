@@ -36,6 +36,7 @@ def scan_rest(source: Source, at: int, place: Place) -> None:
     'clean'
     """
     while at < source.size:
+        place.purse.spend("opcodes", 32)  # starting a machine takes as long
         trial = place.trial()
         machine = Machine(Reader(source, at), trial)
         finished = machine.run()

@@ -9,10 +9,11 @@ torch/utils/_pytree.py `enum_object_hook`). So each text must have the form that
 import re
 from collections.abc import Callable
 
-from .expressions import is_guard, is_size_expression
+from .expressions import guard_outcome, size_outcome
 from .jsons import BadJson, read_json
 from .operators import target_outcome
 from .place import Place
+from .result import Outcome
 from .words import words
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,400}|")
@@ -32,12 +33,12 @@ _FREE = words("stack_trace nn_module_stack source_fn_stack torch_fn from_node cu
 _KEY_FORMS = {"range_constraints": _SYMBOL, "config": _PATH, "treespec_namedtuple_fields": _PATH}
 
 
-def _fits(pattern: re.Pattern[str]) -> Callable[[str], bool]:
-    return lambda text: pattern.fullmatch(text) is not None
+def _fits(pattern: re.Pattern[str]) -> Callable[[str], Outcome]:
+    return lambda text: "clean" if pattern.fullmatch(text) else "dangerous"
 
 
-# field: (its form, what is wrong with any other text)
-_FORMS: dict[str, tuple[Callable[[str], bool], str]] = {
+# field: (what a text in it does, and what is wrong with one that is not clean)
+_FORMS: dict[str, tuple[Callable[[str], Outcome], str]] = {
     **dict.fromkeys(
         ("name", "as_name", "forward_arg_names", "field_names", "as_string_to_argument"),
         (_fits(_NAME), "is no identifier, and torch pastes it into code"),
@@ -47,8 +48,8 @@ _FORMS: dict[str, tuple[Callable[[str], bool], str]] = {
         (_fits(_PATH), "is no path of attributes, and torch pastes it into code"),
     ),
     **dict.fromkeys(("as_float", "as_floats", "real", "imag"), (_fits(_NUMBER), "is no number")),
-    "expr_str": (is_size_expression, "is no arithmetic, and torch evaluates it"),
-    "guards_code": (is_guard, "is no comparison of sizes, and torch runs it"),
+    "expr_str": (size_outcome, "is no arithmetic, and torch evaluates it"),
+    "guards_code": (guard_outcome, "is no comparison of sizes, and torch runs it"),
     "type": (_fits(_DEVICE), "is no device"),
     "path_name": (_fits(_MEMBER), "is no weight or constant of this archive"),
 }
@@ -104,9 +105,11 @@ def _scan_text(text: str, field: str, above: str, place: Place) -> None:
         if above in ("inputs", "value") and not _PLAIN.fullmatch(text):
             place.dangerous(0, text, "is an input with quotes or control characters, and torch pastes it into code")
     elif field in _FORMS:
-        accept, why = _FORMS[field]
-        if not accept(text):
-            place.dangerous(0, text, f"in the field {field} {why}")
+        judge, why = _FORMS[field]
+        outcome = judge(text)
+        if outcome != "clean":
+            note = place.dangerous if outcome == "dangerous" else place.unknown
+            note(0, text, f"in the field {field} {why}")
     elif field not in _FREE and above not in _FREE:
         place.unknown(0, text, f"is a text in the field {field[:40]}, where this reader expects none")
 

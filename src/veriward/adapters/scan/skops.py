@@ -43,7 +43,7 @@ def skops_types(path: str | Path) -> tuple[str, ...]:
     Ask only after scan(path) said `clean`: then these are exactly the names that the allowlist accepted. Raises
     ArtefactError where the file is no skops file.
 
-    >>> skops_types("missing.skops")
+    >>> skops_types("missing.skops")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     veriward.core.errors.ArtefactError: missing.skops: cannot be opened (No such file or directory); a readable ...
     """

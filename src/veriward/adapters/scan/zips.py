@@ -7,6 +7,7 @@ one of them shows a scanner a harmless file and the loader another one. Format: 
 import stat
 import struct
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from .place import Place
 from .source import Source
@@ -64,7 +65,11 @@ class Archive:
 
         >>> Archive(Source.of(b""), ()).named("a")
         """
-        return next((member for member in self.members if member.name == name), None)
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Member]:
+        return {member.name: member for member in self.members}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from veriward.checks.contract import ROWS, Check, Control, Job
 from veriward.checks.registry import register
+from veriward.checks.sampling import sample
 from veriward.core.estimate import Estimate, not_estimable, proportion
 from veriward.core.evidence import MAX_WITNESSES, Evidence, Witness
 from veriward.core.note import Note, note
@@ -86,7 +87,7 @@ class Linf(Check):
         white = hasattr(opened.model, "forward")
         pgd = PGD(effort.steps, effort.restarts) if white else None
         work = AttackRows(threat, job.stream("attack"), pgd, Square(effort.queries if white else effort.queries_alone))
-        rows = sample(job, len(opened.test), effort.rows)
+        rows = sample(job, "rows", len(opened.test), effort.rows)
         blocks = _blocks(rows, BLOCK if opened.format in ("module", "pt2", "safetensors") else WHOLE_BLOCK)
         items = job.map("attack", work, blocks)
         return _evidence(self, threat, opened, rows, items, white)
@@ -102,13 +103,6 @@ def _default_eps(opened: Opened) -> float | None:
     """Return 0.03 of the width of the bounds; tables say it per column."""
     domain = opened.domain
     return None if hasattr(domain, "columns") else DEFAULT_EPS * (domain.high - domain.low)  # type: ignore[attr-defined]
-
-
-def sample(job: Job, n: int, most: int | None) -> np.ndarray[Any, Any]:
-    """Return the sorted numbers of the rows to look at: all, or a sample that depends on the seed alone."""
-    if most is None or n <= most:
-        return np.arange(n)
-    return np.sort(job.stream("rows").generator().permutation(n)[:most])
 
 
 def _blocks(rows: np.ndarray[Any, Any], size: int) -> list[tuple[list[int], int]]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from veriward.checks.contract import Check, Control, Job
 from veriward.checks.registry import register
+from veriward.checks.sampling import sample
 from veriward.core.estimate import Estimate, not_estimable, proportion
 from veriward.core.evidence import Evidence
 from veriward.core.note import Note, note
@@ -76,7 +77,7 @@ class Loss(Check):
         """Compare the scores of members and non-members."""
         opened, most = job.opened, job.settings["rows"]
         assert opened.train is not None
-        rows = {which: _sample(job, which, len(opened.split(which)), most) for which in ("train", "test")}
+        rows = {which: sample(job, f"rows {which}", len(opened.split(which)), most) for which in ("train", "test")}
         items = [
             (which, part[i : i + BLOCK].tolist()) for which, part in rows.items() for i in range(0, len(part), BLOCK)
         ]
@@ -97,12 +98,6 @@ class Loss(Check):
             assumptions=(note("leakage.this_model_only"), note("leakage.test_rows_are_no_members")),
             untested=(note("leakage.floor_only"),),
         )
-
-
-def _sample(job: Job, which: str, n: int, most: int | None) -> np.ndarray[Any, Any]:
-    if most is None or n <= most:
-        return np.arange(n)
-    return np.sort(job.stream(f"rows {which}").generator().permutation(n)[:most])
 
 
 def estimates(members: np.ndarray[Any, Any], non_members: np.ndarray[Any, Any]) -> tuple[Estimate, ...]:
