@@ -14,6 +14,7 @@ import torch
 
 from veriward.adapters.scan import ScanResult, scan, scanner
 from veriward.adapters.scan.place import Purse
+from veriward.adapters.scan.words import words
 
 Route = Callable[[str, str, str], bytes]
 
@@ -151,62 +152,20 @@ ROUTES: dict[str, Route] = {
     )
 }
 
-GADGETS = [
-    ("os", "system"),
-    ("posix", "system"),
-    ("nt", "system"),
-    ("subprocess", "Popen"),
-    ("commands", "getoutput"),
-    ("builtins", "eval"),
-    ("builtins", "exec"),
-    ("builtins", "compile"),
-    ("builtins", "open"),
-    ("builtins", "getattr"),
-    ("builtins", "__import__"),
-    ("__builtin__", "eval"),
-    ("__builtin__", "apply"),
-    ("__builtin__", "reduce"),
-    ("importlib", "import_module"),
-    ("runpy", "run_path"),
-    ("ctypes", "CDLL"),
-    ("pty", "spawn"),
-    ("socket", "create_connection"),
-    ("sys", "exit"),
-    ("shutil", "rmtree"),
-    ("webbrowser", "open"),
-    ("operator", "attrgetter"),
-    ("operator", "methodcaller"),
-    ("functools", "partial"),
-    ("types", "CodeType"),
-    ("types", "FunctionType"),
-    ("pickle", "loads"),
-    ("_pickle", "loads"),
-    ("cPickle", "loads"),
-    ("dill", "loads"),
-    ("cloudpickle", "loads"),
-    ("joblib", "load"),
-    ("torch", "load"),
-    ("torch.hub", "load"),
-    ("torch.serialization", "load"),
-    ("torch.utils.cpp_extension", "load_inline"),
-    ("numpy", "load"),
-    ("numpy.f2py.crackfortran", "getlincoef"),
-    ("numpy.testing._private.utils", "runstring"),
-    ("pandas", "read_pickle"),
-    ("pandas", "eval"),
-    ("pip", "main"),
-    ("pip._internal", "main"),
-    ("timeit", "timeit"),
-    ("code", "InteractiveInterpreter"),
-    ("bdb", "Bdb"),
-    ("pdb", "run"),
-    ("cProfile", "run"),
-    ("asyncio.subprocess", "create_subprocess_shell"),
-    ("multiprocessing.util", "spawnv_passfds"),
-    ("idlelib.pyshell", "ModifiedInterpreter"),
-    ("six.moves.builtins", "eval"),
-    ("some.module.of.theirs", "eval"),
-]
+GADGETS = sorted(
+    words("""
+    os.system posix.system nt.system subprocess.Popen commands.getoutput builtins.eval builtins.exec
+    builtins.compile builtins.open builtins.getattr builtins.__import__ __builtin__.eval __builtin__.apply
+    __builtin__.reduce importlib.import_module runpy.run_path ctypes.CDLL pty.spawn socket.create_connection
+    sys.exit shutil.rmtree webbrowser.open operator.attrgetter operator.methodcaller functools.partial
+    types.CodeType types.FunctionType pickle.loads _pickle.loads cPickle.loads dill.loads cloudpickle.loads
+    joblib.load torch.load torch.hub.load torch.serialization.load torch.utils.cpp_extension.load_inline numpy.load
+    numpy.f2py.crackfortran.getlincoef numpy.testing._private.utils.runstring pandas.read_pickle pandas.eval
+    pip.main pip._internal.main timeit.timeit code.InteractiveInterpreter bdb.Bdb pdb.run cProfile.run
+    asyncio.subprocess.create_subprocess_shell multiprocessing.util.spawnv_passfds
+    idlelib.pyshell.ModifiedInterpreter six.moves.builtins.eval some.module.of.theirs.eval
+""")
+)
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -223,16 +182,18 @@ def test_the_routes_are_real_and_found(tmp_path: Path, route: str) -> None:
     assert canary.exists(), "this route does not work, so the test proves nothing"
 
 
-@pytest.mark.parametrize("gadget", GADGETS, ids=".".join)
-def test_gadgets_are_dangerous(tmp_path: Path, gadget: tuple[str, str]) -> None:
+@pytest.mark.parametrize("gadget", GADGETS)
+def test_gadgets_are_dangerous(tmp_path: Path, gadget: str) -> None:
+    module, _, name = gadget.rpartition(".")
     for route in (by_global, by_stack_global, by_instance, by_dotted_name):
-        assert scanned(tmp_path, route(*gadget, "x")).outcome == "dangerous"
+        assert scanned(tmp_path, route(module, name, "x")).outcome == "dangerous"
 
 
-@pytest.mark.parametrize("gadget", [("somewhere", "Model"), ("pathlib", "PosixPath"), ("uuid", "UUID")], ids=".".join)
-def test_names_that_nobody_knows_are_unknown(tmp_path: Path, gadget: tuple[str, str]) -> None:
+@pytest.mark.parametrize("gadget", ["somewhere.Model", "pathlib.PosixPath", "joblib.numpy_pickle.NumpyArrayWrapper"])
+def test_names_that_nobody_knows_are_unknown(tmp_path: Path, gadget: str) -> None:
+    module, _, name = gadget.rpartition(".")
     for route in (by_global, by_stack_global, by_instance, by_object):
-        assert scanned(tmp_path, route(*gadget, "x")).outcome == "unknown"
+        assert scanned(tmp_path, route(module, name, "x")).outcome == "unknown"
 
 
 def made(*parts: bytes) -> bytes:

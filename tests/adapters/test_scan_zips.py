@@ -146,6 +146,11 @@ def test_a_wrong_checksum_hides_nothing(tmp_path: Path) -> None:
     assert scanned(tmp_path, spoilt).outcome == "dangerous"
 
 
+def test_a_flag_of_encryption_hides_nothing(tmp_path: Path) -> None:
+    content = zipped(("a.pkl", EVIL))
+    assert scanned(tmp_path, put(put(content, LOCAL, 6, b"\1\0"), CENTRAL, 8, b"\1\0")).outcome == "dangerous"
+
+
 def test_a_pickle_before_an_archive_is_found(tmp_path: Path) -> None:
     assert "os.system" in {reason.what for reason in scanned(tmp_path, EVIL + TWO).reasons}
 

@@ -67,3 +67,25 @@ def _alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return not Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_interrupt_keeps_what_is_finished(digits_folder: Path, tmp_path: Path, workers: str) -> None:
+    out = tmp_path / "x.ward"
+    command = [sys.executable, "-m", "veriward", "assess", str(digits_folder), "--workers", workers]
+    process = subprocess.Popen(
+        [*command, "--budget", "thorough", "--out", str(out)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == "running evasion/linf\n"
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    message = process.stderr.read()
+    process.stderr.close()
+    assert "interrupted: what is finished is kept" in message
+    assert "Traceback" not in message
+    found = veriward.verify(out)
+    assert found.code == 3
+    assert not found.damage

@@ -51,19 +51,20 @@ def _run(given: list[str], *, debug: bool) -> int:
 
     try:
         code = app(given, standalone_mode=False)
-        return int(code) if isinstance(code, int) else 0
     except VeriwardError as error:
         return _told(error, WRONG, debug)
     except click.ClickException as error:
         error.show()
         return WRONG
     except (KeyboardInterrupt, click.Abort):
-        typer.echo("interrupted: what is finished is kept; the same command goes on from there", err=True)
-        return INTERRUPTED
+        code = INTERRUPTED
     except (Exception, SystemExit) as error:  # whoever wanted to leave: the exit codes are ours
         if not debug:
             typer.echo("a crash of ours; --debug shows where, and an issue with it helps us", err=True)
         return _told(error, CRASH, debug)
+    if code == INTERRUPTED:  # typer answers Ctrl-C with this code
+        typer.echo("interrupted: what is finished is kept; the same command goes on from there", err=True)
+    return code if isinstance(code, int) else 0
 
 
 def _told(error: BaseException, code: int, debug: bool) -> int:

@@ -17,12 +17,22 @@ def show(dossier: "Dossier", lang: str, *, json: bool = False) -> int:
     from veriward.reports.terminal import summary
     from veriward.reports.write import html_path, write_html
 
+    for line in assumed(dossier, lang):
+        typer.echo(line, err=True)
     paths = {tongue: write_html(dossier, html_path(dossier, tongue), tongue) for tongue in LANGUAGES}
     if json:
         typer.echo(dump(dossier))
     else:
         typer.echo(summary(dossier, lang, width(), report_path=paths[lang], paint=painted()))
     return exit_code([finding.verdict for finding in dossier])
+
+
+def assumed(dossier: "Dossier", lang: str) -> list[str]:
+    """Return one line for everything that subject.toml left open and that was inferred."""
+    from veriward.reports.catalogue import Catalogue
+
+    words = Catalogue.load(lang)
+    return [words.text("summary.assumed", what=words.note(note)) for note in dossier.plan["assumptions"]]
 
 
 def dump(dossier: "Dossier") -> str:

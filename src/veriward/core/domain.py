@@ -90,7 +90,9 @@ class ArrayDomain:
     def box(self, clean: Tensor, threat: Threat) -> tuple[Tensor, Tensor]:
         """Return the L-infinity ball of radius eps inside the bounds."""
         eps, centre = float(threat.knobs["eps"]), clean.double()
-        return inward((centre - eps).clamp(min=self.low), (centre + eps).clamp(max=self.high), clean.dtype)
+        low = torch.minimum((centre - eps).clamp(min=self.low), centre)  # the row itself is always inside
+        high = torch.maximum((centre + eps).clamp(max=self.high), centre)
+        return inward(low, high, clean.dtype)
 
     def project(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
         """Clamp into the box."""
@@ -101,7 +103,8 @@ class ArrayDomain:
         """Return whether z is within eps and within the bounds, in float64."""
         exact = z.double().flatten(1)
         near = (exact - clean.double().flatten(1)).abs().amax(1) <= float(threat.knobs["eps"]) * (1 + 1e-12)
-        return near & (exact.amin(1) >= self.low) & (exact.amax(1) <= self.high)
+        same = (z == clean).flatten(1)  # an untouched number may stand a rounding error beyond the bound
+        return near & (same | ((exact >= self.low) & (exact <= self.high))).all(1)
 
     def distance(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
         """Return the L-infinity distance over eps."""

@@ -4,13 +4,13 @@ from collections.abc import Iterable
 
 
 def some(names: Iterable[object], most: int = 20) -> str:
-    """Return names for a message, the first ones of many.
+    """Return names for a message or a note, in no language: the first ones of many.
 
     >>> some(["a", "b", "c"], most=2)
-    'a, b and 1 more'
+    'a, b … (+1)'
     """
     texts = [str(name) for name in names]
-    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    more = f" … (+{len(texts) - most})" if len(texts) > most else ""
     return (", ".join(text[:60] for text in texts[:most]) or "none") + more
 
 

@@ -185,16 +185,20 @@ def fit_columns(subject: Subject, train: Any, test: Any) -> tuple[tuple[Column, 
     if unknown:
         raise DataError(f"features.{unknown[0]}: no such column; there are: {some(first.names)}")
     columns = tuple(_column(subject, name, {w: t.columns[name] for w, t in tables.items()}) for name in first.names)
-    inferred = [f"{c.name} {c.kind}" for c in columns if _is_inferred(subject.features.get(c.name))]
-    texts = [c.name for c in columns if c.kind == "text"]
-    notes = [note("features.inferred", columns=", ".join(inferred))] if inferred else []
-    if texts:
-        notes.append(note("features.text_untouched", columns=", ".join(texts)))
-    return columns, notes
+    return columns, _inferences(subject, columns)
 
 
-def _is_inferred(feature: Feature | None) -> bool:
-    return feature is None or feature.kind is None
+def _inferences(subject: Subject, columns: Sequence[Column]) -> list[Note]:
+    """Return what was inferred, the columns of one kind together."""
+    kinds: dict[str, list[str]] = {}
+    for column in columns:
+        feature = subject.features.get(column.name)
+        if feature is None or feature.kind is None:
+            kinds.setdefault(column.kind, []).append(column.name)
+    texts = kinds.pop("text", [])
+    told = "; ".join(f"{kind}: {some(names)}" for kind, names in kinds.items())
+    notes = [note("features.inferred", columns=told)] if told else []
+    return [*notes, note("features.text_untouched", columns=some(texts))] if texts else notes
 
 
 def _as_table(x: Any) -> Table:

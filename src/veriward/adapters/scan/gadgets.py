@@ -13,14 +13,15 @@ MODULES = words(
     """
     os posix nt subprocess commands popen2 pty sys _posixsubprocess _winapi winreg msvcrt signal resource
     importlib _frozen_importlib _frozen_importlib_external imp zipimport pkgutil runpy pydoc ensurepip venv site
-    code codeop bdb pdb trace timeit profile cProfile doctest inspect gc faulthandler test.support
-    ctypes _ctypes cffi _cffi_backend mmap shelve dbm pickle _pickle cPickle cloudpickle dill joblib jsonpickle
+    code codeop bdb pdb trace timeit profile cProfile doctest gc faulthandler test.support
+    ctypes _ctypes cffi _cffi_backend mmap shelve dbm pickle _pickle cPickle cloudpickle dill jsonpickle
     socket _socket socketserver ssl asyncio http urllib urllib2 urllib3 requests httpx aiohttp ftplib telnetlib
     smtplib poplib imaplib nntplib xmlrpc webbrowser antigravity shutil tempfile fileinput glob linecache
     multiprocessing _multiprocessing _thread thread concurrent.futures pip setuptools distutils pkg_resources
     idlelib lib2to3 tkinter pytest _pytest IPython ipykernel invoke fabric paramiko sh plumbum smart_open boto3
     sqlite3 numpy.distutils numpy.f2py numpy.testing numpy.lib.npyio numpy.lib._npyio_impl numpy.ctypeslib
     numpy.core.memmap numpy._core.memmap
+    joblib.load joblib.dump joblib.numpy_pickle.load joblib.memory joblib.parallel joblib.externals
     pandas.io.pickle pandas.core.computation pandas.compat.pickle_compat
     torch.hub torch.package torch.serialization torch.multiprocessing torch.utils.cpp_extension torch.utils.model_zoo
     torch.utils.bottleneck torch.utils.collect_env torch.utils._config_module torch.utils.file_baton torch.export

@@ -16,7 +16,7 @@ _CHUNK = 1 << 16
 def unpacked(archive: Archive, member: Member, place: Place) -> Source | None:
     """The content of a member; None (and a note) where it cannot be had within bounds.
 
-    A wrong checksum is noted, and the content is read all the same: some loaders do not look at it.
+    A wrong checksum or a flag of encryption is noted, and the content read all the same: torch looks at neither.
 
     >>> from .place import Purse
     >>> from .result import Notes
@@ -25,8 +25,10 @@ def unpacked(archive: Archive, member: Member, place: Place) -> Source | None:
     >>> unpacked(Archive(Source.of(b"-ab"), (member,)), member, place).read(0, 9)
     b'ab'
     """
-    if member.flags & UNREADABLE or member.method not in (_STORED, _DEFLATED):
-        place.unknown(member.header_at, f"method {member.method}", "is encrypted, or packed in a way that is not read")
+    if member.flags & UNREADABLE:
+        place.unknown(member.header_at, f"flags {member.flags:#06x}", "say that it is encrypted or patched")
+    if member.method not in (_STORED, _DEFLATED):
+        place.unknown(member.header_at, f"method {member.method}", "is a way of packing that is not read")
         return None
     packed = archive.source.part(member.data_at, member.packed)
     if packed.size != member.packed:

@@ -11,6 +11,7 @@ import numpy as np
 from veriward.checks.contract import ROWS, Check, Control, Job
 from veriward.checks.registry import register
 from veriward.checks.sampling import sample
+from veriward.core.errors import some
 from veriward.core.estimate import Estimate, not_estimable, proportion
 from veriward.core.evidence import MAX_WITNESSES, Evidence, Witness
 from veriward.core.note import Note, note
@@ -191,8 +192,8 @@ def _alarms(joined: Mapping[str, Any], items: Sequence[Mapping[str, Any]], white
 
 def _assumptions(opened: Opened, threat: Threat) -> tuple[Note, ...]:
     if hasattr(opened.domain, "columns"):
-        moved = ", ".join(column.name for column in opened.domain.columns if column.movable)
-        return (note("evasion.columns_moved", columns=moved),)
+        moved = [column.name for column in opened.domain.columns if column.movable]
+        return (note("evasion.columns_moved", columns=some(moved)),)
     if opened.subject.threat.evasion.eps is None and "eps" in threat.knobs:
         return (note("evasion.default_eps", eps=threat.knobs["eps"]),)
     return ()
