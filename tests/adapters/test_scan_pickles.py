@@ -341,6 +341,7 @@ def test_time_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(scanner, "Purse", lambda: Purse(opcodes=10_000))
     result = scanned(tmp_path, b"\x80\x04" + b"N0" * 6000 + b"cos\nsystem\n.")
     assert (result.outcome, result.reasons[0].what) == ("unknown", "opcodes")
+    assert scanned(tmp_path, b"cos\nsystem\n" + b"N0" * 6000 + b".").outcome == "dangerous"
 
 
 def test_reasons_do_not_grow_with_the_file(tmp_path: Path) -> None:

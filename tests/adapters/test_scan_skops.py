@@ -245,7 +245,7 @@ UNKNOWN: dict[str, Callable[[Node], object]] = {
             content={"bit_generator": {"content": {"bit_generator": constant('"seed"')}}},
         )
     ),
-    "a cache on the disk": lambda s: attributes(s).update(memory=constant('"/tmp"')),
+    "a cache on the disk": lambda s: attributes(s).update(memory=constant('"cache"')),
     "an input that names files": lambda s: attributes(s).update(input=constant('"filename"')),
     "a number instead of a node": lambda s: attributes(s).update(C=5),
     "a name with content": lambda s: attributes(s).update(C=node("TypeNode", "builtins.int", content=EMPTY)),

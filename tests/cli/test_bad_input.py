@@ -288,13 +288,13 @@ FILES: dict[str, tuple[str | bytes, list[str]]] = {
     "names twice": (csv(X, Y, "abca"), ["two columns are called 'a'"]),
     "names twice but for case": (csv(X, Y, "abcA"), ["two columns are called 'a'", "capitals"]),
     "column missing": (csv(X[:, :3], Y, "abc"), ["takes 4 inputs", "3 columns (a, b, c)"]),
-    "other columns": (csv(X, Y, "abcz"), ["data.train", "no column z"]),
+    "other columns": (csv(X, Y, "abcz"), ["takes 4 inputs", "3 columns (a, b, c)"]),
     "wrong label": (csv(X, Y).replace("y\n", "z\n", 1), ["data.test", "'y' (data.label)", "a, b, c, d, z"]),
     "label out of range": (csv(X, np.where(np.arange(60) == 7, 9, Y)), ["data.test: label 9 in row 7", "it knows 0, 1"]),
     "label negative": (csv(X, np.where(np.arange(60) == 7, -1, Y)), ["label -1 in row 7"]),
     "label a fraction": (csv(X, np.where(np.arange(60) == 7, 0.5, Y)), ["3 classes", "model scores 2"]),
     "label missing": (csv(X, np.where(np.arange(60) == 7, np.nan, Y)), ["label 'y' is missing", "row 7"]),
-    "label in words": (csv(X, np.where(np.arange(60) < 7, "many", "few").astype(object)), ["data.train: label 0 in row 0"]),
+    "label in words": (csv(X, np.where(Y, "many", "few").astype(object)), ["data.train: label", "few, many"]),
     "one class": (csv(X, Y * 0), ["every row has the label 0", "at least two"]),
     "gap": (csv(nan_at(X), Y).replace("nan", ""), ["column 'b' has no value in row 5", "fill the gaps"]),
     "infinite": (csv(nan_at(X, np.inf), Y), ["data.test: column 'b' is infinite in row 5"]),
@@ -327,7 +327,7 @@ class Canary:
         self.path = path
 
     def __reduce__(self) -> Any:
-        return Path.touch, (self.path,)
+        return os.system, (f"touch '{self.path}'",)
 
 
 ARRAYS: dict[str, tuple[dict[str, Any], list[str]]] = {

@@ -58,7 +58,7 @@ def test_init_writes_a_subject_that_assess_takes(table: Path, capsys: pytest.Cap
     text = out.read_text(encoding="utf-8")
     inferred = [line for line in text.splitlines() if "# inferred: " in line]
     assert len(inferred) >= 8
-    assert 'label = "y"  # inferred: a column of the name \'y\'' in text
+    assert "label = \"y\"  # inferred: a column of the name 'y'" in text
     code, _, message = call(capsys, "init", table / "model.skops", table / "data", "--out", out)
     assert code == 2
     assert "--force" in message
@@ -150,7 +150,9 @@ def test_unsealed_is_never_called_trusted(assessed: Path, capsys: pytest.Capture
 def test_demo_tells_the_story(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, printed, _ = call(capsys, "demo", "--out", tmp_path / "a demo", "--lang", "en")
     assert code == 0
-    marks = [line[2] for line in printed.splitlines() if line.startswith("  ") and "/" in line[:22] and line[2:3].strip()]
+    marks = [
+        line[2] for line in printed.splitlines() if line.startswith("  ") and "/" in line[:22] and line[2:3].strip()
+    ]
     assert {"✗", "?", "✓"} <= set(marks)
     for name in ("digits", "shop"):
         files = {path.name for path in (tmp_path / "a demo" / name).iterdir()}

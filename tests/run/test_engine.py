@@ -66,7 +66,7 @@ def _alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    return not Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
 @pytest.mark.slow
@@ -75,7 +75,10 @@ def test_interrupt_keeps_what_is_finished(digits_folder: Path, tmp_path: Path, w
     out = tmp_path / "x.ward"
     command = [sys.executable, "-m", "veriward", "assess", str(digits_folder), "--workers", workers]
     process = subprocess.Popen(
-        [*command, "--budget", "thorough", "--out", str(out)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        [*command, "--budget", "thorough", "--out", str(out)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
     )
     assert process.stderr is not None
     assert process.stderr.readline() == "running evasion/linf\n"

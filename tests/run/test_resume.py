@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_table
 
 import veriward
 from veriward.core.journal import Journal
+
+from .subjects import write_table
 
 KILLS = 10
 
@@ -24,8 +25,7 @@ def counts(path: Path) -> dict[str, int]:
 
 def evidence_of(path: Path) -> list[str]:
     with Journal(path) as journal:
-        starts = [row.body["id"] for row in journal.rows("start")]
-    return starts
+        return [row.body["id"] for row in journal.rows("start")]
 
 
 def assert_same(left: veriward.Dossier, right: veriward.Dossier) -> None:

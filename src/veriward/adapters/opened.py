@@ -1,7 +1,7 @@
 """A Subject opened: its model as far as the attacker may reach it, its rows, its domain, and what was inferred."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from veriward.adapters.agreement import check_favourable, check_gaps, check_rules, check_splits
 from veriward.adapters.load import Loading, load_backend
 from veriward.adapters.model import Backend, Classes, Model, answer, checked, granted, named_labels, one_number
 from veriward.adapters.modules import ModuleBackend
@@ -82,11 +83,11 @@ def open_subject(
     backend = load_backend(subject, Loading(device, batch_size, trust, code))
     notes: list[Note] = []
     train, test = _splits(subject, notes)
-    _check_splits(subject, train, test)
+    check_splits(subject, train, test)
     named = not isinstance(backend, ModuleBackend)
     kind = subject.input.kind or _infer_kind(test.x, notes)
     domain, train, test = _domain(subject, backend, kind, named, (train, test), notes)
-    _check_gaps(backend, domain, {"data.test": test, "data.train": train})
+    check_gaps(backend, domain, {"data.test": test, "data.train": train})
     probe = domain.decode(domain.encode(test.x, list(range(min(PROBE_ROWS, len(test))))))
     task, output, classes = _answers(subject, backend, probe, test, notes)
     access = _access(subject, backend, output, probe, notes)
@@ -108,34 +109,6 @@ def _splits(subject: Subject, notes: list[Note]) -> tuple[Split | None, Split]:
     if test.total > len(test):
         notes.append(note("data.sampled", rows=len(test), total=test.total))
     return train, test
-
-
-def _check_splits(subject: Subject, train: Split | None, test: Split) -> None:
-    """Raise DataError for splits of different forms, and for declared columns that no split has: typing errors leak."""
-    shapes = [_form(split.x) for split in (train, test) if split is not None]
-    if any(shape != shapes[0] for shape in shapes):
-        raise DataError(f"data.test holds {shapes[1]}, data.train {shapes[0]}; want the same form of rows in both")
-    if not _inputs(test.x):
-        raise DataError("data.test: has no column beside the label; want at least one input")
-    data = subject.data
-    known = {
-        data.label,
-        data.id,
-        *data.groups,
-        *(name for s in (train, test) if s is not None for name in _inputs(s.x)),
-    }
-    for role, names in (("private", data.private), ("quasi_identifiers", data.quasi_identifiers)):
-        if not set(names) <= known:
-            raise DataError(f"data.{role}: no column {min(set(names) - known)!r}; there are: {some(_inputs(test.x))}")
-
-
-def _form(x: Any) -> str:
-    return "named columns" if isinstance(x, Table) else f"an array x with rows of shape {x.shape[1:]}"
-
-
-def _inputs(x: Any) -> tuple[str, ...]:
-    """Return the names of a table's columns; those of an array are called by their number."""
-    return x.names if isinstance(x, Table) else tuple(f"x{i}" for i in range(int(np.prod(x.shape[1:]))))
 
 
 def _infer_kind(x: Any, notes: list[Note]) -> Kind:
@@ -172,7 +145,7 @@ def _table_domain(
         unknown = sorted(set(subject.features) - set(test.x.names))
         if unknown:
             raise DataError(f"features.{unknown[0]}: no such column; there are: {some(test.x.names)}")
-        names = _columns(subject, backend, test.x, notes)
+        names = _columns(subject, backend, _shared(train, test), notes)
         test = _with_rows(test, _selected(test.x, names, "data.test", numeric=not named))
         train = train and _with_rows(train, _selected(train.x, names, "data.train", numeric=not named))
     elif test.x.ndim != 2:
@@ -186,9 +159,16 @@ def _table_domain(
     features = {k: v for k, v in subject.features.items() if not isinstance(test.x, Table) or k in test.x.names}
     columns, more = fit_columns(subject.model_copy(update={"features": features}), train.x if train else None, test.x)
     domain = TableDomain(columns, tuple(Rule.parse(name, text) for name, text in subject.rules.items()), named)
-    _check_rules(domain, {"data.train": train, "data.test": test})
+    check_rules(domain, {"data.train": train, "data.test": test})
     notes += more
     return domain, train, test
+
+
+def _shared(train: Split | None, test: Split) -> Table:
+    """Return the columns that both splits have, in the order of the training rows, which the model has seen."""
+    if train is None:
+        return Table(test.x.columns)
+    return Table({name: test.x.columns[name] for name in train.x.names if name in test.x.columns})
 
 
 def _selected(table: Table, names: Sequence[str], where: str, *, numeric: bool) -> Table:
@@ -200,26 +180,6 @@ def _selected(table: Table, names: Sequence[str], where: str, *, numeric: bool) 
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
     return chosen
-
-
-def _check_rules(domain: TableDomain, splits: Mapping[str, Split | None]) -> None:
-    """Raise an error for unknown columns, texts, and rules that real rows break: no attack on those could keep them."""
-    columns = {column.name: column for column in domain.columns}
-    for rule in domain.rules:
-        unknown = [name for name in rule.columns if name not in columns]
-        if unknown:
-            raise SettingsError(f"rules.{rule.name}: no column {unknown[0]!r}; there are: {some(columns)}")
-        texts = [name for name in rule.columns if any(isinstance(v, str) for v in columns[name].vocabulary)]
-        if texts:
-            raise SettingsError(f"rules.{rule.name}: column {texts[0]!r} holds texts; rules are about numbers")
-        for where, split in splits.items():
-            kept = replace(domain, rules=(rule,)).keeps_rules(domain.encode(split.x)) if split else torch.ones(1)
-            if not bool(kept.all()):
-                row, count = int(kept.int().argmin()), int((~kept).sum())
-                raise DataError(
-                    f"rules.{rule.name}: {count} rows of {where} break it, the first is row {row}; "
-                    "a rule is what every real row keeps: correct the rule or the data"
-                )
 
 
 def _with_rows(split: Split, x: Any) -> Split:
@@ -312,7 +272,7 @@ def _answers(
         scores = checked(raw, len(probe), len(classes), output)
         if output == "probabilities":
             _check_probabilities(scores)
-    _check_favourable(subject, classes)
+    check_favourable(subject, classes)
     return task, output, classes
 
 
@@ -324,38 +284,6 @@ def _fixed_output(subject: Subject, backend: Backend) -> Output | None:
             f"model.output = {said!r}, but this {backend.format} model gives {given}; leave the line out"
         )
     return said or given
-
-
-def _check_favourable(subject: Subject, classes: Classes) -> None:
-    wanted = subject.data.favourable
-    if wanted is not None and str(wanted) not in map(str, classes):
-        raise SettingsError(f"data.favourable = {wanted!r}: no class of the model; it knows {some(classes)}")
-
-
-def _check_gaps(backend: Backend, domain: Domain, splits: Mapping[str, Split | None]) -> None:
-    """Raise DataError if rows with missing numbers make the model raise or answer NaN: found now, not in a check."""
-    for where, split in splits.items():
-        row, column = _gap(split.x) if split is not None else (-1, "")
-        if split is None or row < 0:
-            continue
-        text = f"{where}: column {column!r} has no value in row {row}"
-        try:
-            raw = answer(backend.raw, domain.decode(domain.encode(split.x, [row])))
-        except ModelError as error:
-            raise DataError(f"{text}; {error}") from error
-        if bool(torch.isnan(raw).any()):
-            raise DataError(f"{text}, and the model answers NaN for such rows; fill the gaps or drop the rows")
-
-
-def _gap(x: Any) -> tuple[int, str]:
-    """Return the first row with a missing number, and its column; -1 if there is none."""
-    columns = (
-        x.columns if isinstance(x, Table) else {f"x{i}": x[:, i] for i in range(x.shape[1])} if x.ndim == 2 else {}
-    )
-    for name, column in columns.items():
-        if column.dtype.kind == "f" and np.isnan(column).any():
-            return int(np.isnan(column).argmax()), name
-    return -1, ""
 
 
 def _infer_task(output: Output | None, y: Any, notes: list[Note]) -> Task:
@@ -417,9 +345,8 @@ def number_labels(y: Any, classes: Sequence[Any], where: str) -> Tensor:
     strange = next(((row, value) for row, value in enumerate(values) if value not in number), None)
     if strange is not None:
         row = strange[0]
-        told = (
-            f" {y[row]!r}" if len(set(values)) <= MOST_TOLD else ""
-        )  # many values: names or numbers of persons, maybe
+        # many different values may be names or numbers of persons
+        told = f" {y[row : row + 1].tolist()[0]!r}" if len(set(values)) <= MOST_TOLD else ""
         raise DataError(f"{where}: label{told} in row {row} is not a class of the model; it knows {some(classes)}")
     numbers = torch.tensor([number[value] for value in values])
     if len(numbers.unique()) < 2:

@@ -130,7 +130,7 @@ def _decimal(value: Any) -> bool:
 
 def _read_npz(path: Path) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: _array(archive[name], name) for name in archive.files}
     except DataError as error:
         raise DataError(f"{path}: {error}") from None

@@ -7,6 +7,7 @@ are parsed here, never run, and may hold arithmetic only.
 import ast
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
 
 from .gadgets import is_gadget
 from .result import Outcome
@@ -46,6 +47,7 @@ _ARITHMETIC = (
 _POWERS = words("Pow PowByNatural FloatPow")
 
 
+@lru_cache(maxsize=1024)
 def size_outcome(text: str) -> Outcome:
     """What evaluating a size would do: `clean` for arithmetic as sympy writes it, `dangerous` for what reaches out.
 
@@ -57,6 +59,7 @@ def size_outcome(text: str) -> Outcome:
     return _judged(text, _is_size_node)
 
 
+@lru_cache(maxsize=1024)
 def guard_outcome(text: str) -> Outcome:
     """What running a guard would do: `clean` for a comparison of sizes of inputs.
 

@@ -3,7 +3,7 @@
 from .legacy import MAGIC, scan_legacy
 from .machine import Machine
 from .opcodes import Reader
-from .place import Place
+from .place import Exhausted, Place
 from .source import Source
 from .zips import LOCAL
 
@@ -39,7 +39,7 @@ def scan_rest(source: Source, at: int, place: Place) -> None:
         place.purse.spend("opcodes", 32)  # starting a machine takes as long
         trial = place.trial()
         machine = Machine(Reader(source, at), trial)
-        finished = machine.run()
+        finished = _tried(machine, place)
         if not finished and machine.outcome != "dangerous":
             place.unknown(at, f"{source.size - at} trailing bytes", "follow the last pickle and are none themselves")
             return
@@ -47,6 +47,15 @@ def scan_rest(source: Source, at: int, place: Place) -> None:
         if not finished:
             return
         at = machine.reader.at
+
+
+def _tried(machine: Machine, place: Place) -> bool:
+    try:
+        return machine.run()
+    except Exhausted:
+        if machine.outcome == "dangerous":  # an attack that is buried under millions of opcodes is one still
+            place.merge(machine.place)
+        raise
 
 
 def scan_guess(source: Source, place: Place) -> bool:
@@ -62,7 +71,7 @@ def scan_guess(source: Source, place: Place) -> bool:
     """
     trial = place.trial()
     machine = Machine(Reader(source), trial)
-    sound = machine.run() and machine.before_error is None
+    sound = _tried(machine, place) and machine.before_error is None
     if not sound and machine.outcome != "dangerous":
         return False
     place.merge(trial)

@@ -25,6 +25,8 @@ class Purse:
     inflated: int = 1 << 30  # bytes decompressed
     members: int = 200_000
     records: int = 20_000_000  # nodes of decision trees
+    expressions: int = 8_000_000  # characters of sizes and guards in programs
+    findings: int = 100_000
 
     def spend(self, what: str, amount: int) -> None:
         """Take `amount` out; raises Exhausted when the purse is empty.
@@ -91,7 +93,7 @@ class Place:
             self.notes.add(reason)
 
     def unknown(self, at: int, what: object, why: str) -> None:
-        """Note something that nobody can call clean.
+        """Note something that nobody can call clean. Raises Exhausted after too many findings.
 
         >>> place = Place("a", Notes(), Purse(), lambda s, p: "")
         >>> place.unknown(3, "x", "y"); place.notes.reasons[0].where
@@ -109,6 +111,7 @@ class Place:
         self._note("dangerous", at, what, why)
 
     def _note(self, outcome: Outcome, at: int, what: object, why: str) -> None:
+        self.purse.spend("findings", 1)
         self.notes.add(Reason(outcome, f"{self.name} @ {at}", shown(what), why))
 
 

@@ -106,6 +106,7 @@ def _scan_text(text: str, field: str, above: str, place: Place) -> None:
             place.dangerous(0, text, "is an input with quotes or control characters, and torch pastes it into code")
     elif field in _FORMS:
         judge, why = _FORMS[field]
+        place.purse.spend("expressions", len(text))
         outcome = judge(text)
         if outcome != "clean":
             note = place.dangerous if outcome == "dangerous" else place.unknown

@@ -43,6 +43,7 @@ def scan(path: str | Path) -> ScanResult:
         kind = _bounded(source, place)
         sha256 = source.sha256()
         if changed():
+            place.purse.findings += 1
             place.unknown(0, "the file", "changed while it was read; scan it again when nobody writes to it")
     return ScanResult(notes.outcome, kind, sha256, notes.reasons)
 
@@ -52,6 +53,7 @@ def _bounded(source: Source, place: Place) -> str:
         return look(source, place)
     except (Exhausted, RecursionError, MemoryError) as error:
         what = str(error) if isinstance(error, Exhausted) else "depth or size"
+        place.purse.findings += 1
         place.unknown(0, shown(what), "exceed what a scan may spend on one file, so the rest was not read")
         return sniffed(source)
 

@@ -27,13 +27,13 @@ class Source:
     size: int
 
     @classmethod
-    def of(cls, content: bytes) -> "Source":
+    def of(cls, content: bytes | bytearray) -> "Source":
         """A source over a buffer.
 
         >>> Source.of(b"abc").size
         3
         """
-        return cls(lambda at, count: content[at : at + count], 0, len(content))
+        return cls(lambda at, count: bytes(content[at : at + count]), 0, len(content))
 
     def read(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes at `offset`; fewer at the end, none outside.

@@ -54,21 +54,21 @@ def _inflated(packed: Source, member: Member, place: Place) -> Source | None:
         return None
 
 
-def _inflate(packed: Source, limit: int) -> bytes:
+def _inflate(packed: Source, limit: int) -> bytearray:
     """At most `limit` bytes, whatever the header promised."""
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
-    pieces: list[bytes] = []
+    content = bytearray()
     for at in range(0, packed.size, _CHUNK):
         piece = stream.decompress(packed.read(at, _CHUNK), limit)
         while piece:
-            pieces.append(piece)
+            content += piece
             limit -= len(piece)
             if limit <= 0:
-                return b"".join(pieces)
+                return content
             piece = stream.decompress(stream.unconsumed_tail, limit) if stream.unconsumed_tail else b""
         if stream.eof:
             break
-    return b"".join(pieces)
+    return content
 
 
 def _check(content: Source, member: Member, place: Place) -> None:
