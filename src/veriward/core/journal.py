@@ -158,7 +158,13 @@ class Journal:
                 found.append(f"row {row.seq} ({row.kind}) does not match its link: it or a row before it was altered")
             previous, expected = row.link, row.seq + 1
             wanted |= self._references(row, found)
-        return found + self._blob_damage(wanted)
+        return [*self._page_damage(), *found, *self._blob_damage(wanted)]
+
+    def _page_damage(self) -> list[str]:
+        """Return what SQLite itself finds wrong with its pages and indexes."""
+        with self._told("read"):
+            lines = [str(line) for (line,) in self._connection.execute("PRAGMA integrity_check(5)")]
+        return [] if lines == ["ok"] else [f"the file's pages are damaged: {line}" for line in lines]
 
     def _references(self, row: Row, found: list[str]) -> set[str]:
         try:
