@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtri
 
 from veriward.core.estimate import Estimate, gap, proportion
 from veriward.core.evidence import Evidence
@@ -20,6 +21,7 @@ SEED = 20_26
 THREAT = Threat("none", "labels")
 ACCURACY = {"metric": "accuracy", "pass": ">= 0.8"}
 GAP = {"metric": "gap", "pass": "<= 0.10"}
+RATE = {"metric": "tpr_at_fpr", "pass": "<= 0.10", "sufficient": "standard"}
 FIVE = (5, 400, 600, 900, 1500)  # rows of five groups; the smallest has five
 Draw = Callable[[np.random.Generator], list[Estimate]]
 
@@ -51,6 +53,19 @@ def three(truths: Sequence[float]) -> Draw:
     ]
 
 
+def rate(members: int, non_members: int, truth: float) -> Draw:
+    """Return a drawer of a true positive rate at 1 % FPR, in a Gaussian world of that truth."""
+    shift = float(ndtri(0.99) - ndtri(1 - truth))
+
+    def draw(generator: np.random.Generator) -> list[Estimate]:
+        from veriward.checks.leakage.loss import estimates
+
+        found = estimates(generator.normal(size=members) + shift, generator.normal(size=non_members))
+        return [estimate for estimate in found if estimate.metric == "tpr_at_fpr"]
+
+    return draw
+
+
 AT = "fail <= 64, pass <= 64"
 SCENES = (
     Scene("accuracy at the limit, n = 2000", [ACCURACY], accuracy(2000, 0.8), AT),
@@ -60,6 +75,8 @@ SCENES = (
     Scene("gap over 5 groups at the limit", [GAP], gaps(FIVE, (0.5, 0.52, 0.55, 0.58, 0.6)), AT),
     Scene("gap over 5 groups at the limit, small group apart", [GAP], gaps(FIVE, (0.5, 0.6, 0.6, 0.6, 0.6)), AT),
     Scene("gap over 5 groups at the limit, large groups apart", [GAP], gaps(FIVE, (0.55, 0.55, 0.55, 0.5, 0.6)), AT),
+    Scene("TPR at 1 % FPR at the limit, 1000 rows a side", [RATE], rate(1000, 1000, 0.1), AT),
+    Scene("TPR at 1 % FPR at the limit, 4000 rows a side", [RATE], rate(4000, 4000, 0.1), AT),
     Scene(
         "three limits, all at the limit",
         [{"metric": f"accuracy {i}", "pass": ">= 0.8"} for i in range(3)],
@@ -68,6 +85,7 @@ SCENES = (
     ),
     Scene("accuracy ten points below, n = 2000", [ACCURACY], accuracy(2000, 0.7), "fail >= 900"),
     Scene("gap of 2 x 2000, ten points above", [GAP], gaps((2000, 2000), (0.4, 0.6)), "fail >= 900"),
+    Scene("TPR at 1 % FPR, ten points above, 4000 rows a side", [RATE], rate(4000, 4000, 0.2), "power, printed"),
     Scene("gap over 5 groups, ten points above", [GAP], gaps(FIVE, (0.5, 0.5, 0.5, 0.4, 0.6)), "power, printed"),
     Scene("gap over 5 groups, small group apart", [GAP], gaps(FIVE, (0.4, 0.6, 0.6, 0.6, 0.6)), "power, printed"),
 )

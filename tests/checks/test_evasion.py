@@ -98,7 +98,9 @@ def test_a_tie_is_decided_as_the_model_decides_it() -> None:
 def test_batches_and_company_change_nothing(kind: str) -> None:
     subject, needed = world(4, kind)
     threat = linf_threat("gradients", float(np.median(needed)))
-    results = [measure("evasion/linf", subject, threat=threat, batch_size=size) for size in (1, 32, 500)]
+    results = [
+        measure("evasion/linf", subject, threat=threat, batch_size=size, steps=8, queries=30) for size in (1, 32, 500)
+    ]
     for other in results[1:]:
         for name, values in results[0].outcomes.items():
             assert values.tobytes() == other.outcomes[name].tobytes(), name

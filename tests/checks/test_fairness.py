@@ -10,6 +10,7 @@ from veriward.checks.fairness.groups import compare, favourable_class
 from veriward.checks.fairness.planted import decisions
 from veriward.checks.fairness.rates import count, families
 from veriward.checks.registry import registry
+from veriward.core.errors import SettingsError
 from veriward.core.estimate import Estimate
 from veriward.core.evidence import Evidence
 
@@ -112,11 +113,17 @@ def test_missing_groups_are_a_group_of_their_own() -> None:
 
 
 def test_the_favourable_outcome_is_the_declared_one() -> None:
-    x = np.arange(8.0).reshape(4, 2)
-    for named, wanted in (("no", 0), ("yes", 1), (None, 1), ("maybe", None)):
+    x = np.array([[0.0, 0.5], [1.0, 0.5], [0.0, 0.25], [1.0, 0.25]])
+    for named, wanted in (("no", 0), ("yes", 1), (None, 1)):
         data = {"test": (x, np.array(["no", "yes", "no", "yes"], dtype=object)), "groups": [], "favourable": named}
         opened = open_subject(subject_of(decisions, None, None, output="probabilities", data=data), device="cpu")
         assert favourable_class(opened) == wanted
+
+
+def test_a_favourable_outcome_that_the_model_does_not_know_is_refused() -> None:
+    data = {"test": (np.eye(4, 2), np.array(["no", "yes"] * 2, dtype=object)), "favourable": "maybe"}
+    with pytest.raises(SettingsError, match="favourable"):
+        open_subject(subject_of(decisions, None, None, data=data), device="cpu")
 
 
 def test_without_groups_the_check_is_refused_with_a_reason() -> None:

@@ -118,6 +118,25 @@ def test_too_few_non_members_are_said_and_ten_percent_is_told_instead() -> None:
     assert at(found, "tpr_at_fpr", 0.01) is not None
 
 
+@pytest.mark.parametrize("sizes", [(1000, 1000), (4000, 1500)])
+@pytest.mark.parametrize(("rate", "wrong"), [(0.10, "fail"), (0.03, "pass")])
+def test_at_the_limit_the_verdict_is_wrong_in_at_most_a_twentieth_of_runs(
+    rate: float, wrong: str, sizes: tuple[int, int]
+) -> None:
+    """The threshold is estimated as well: an interval that takes it for granted fails sound models in 29 % of runs."""
+    generator, policy, runs, bad, covered = np.random.default_rng(7), Policy.load("default"), 300, 0, 0
+    shift = ndtri(0.99) - ndtri(1 - rate)
+    for _ in range(runs):
+        found = estimates(generator.normal(shift, 1, sizes[0]), generator.normal(size=sizes[1]))
+        one = at(found, "tpr_at_fpr", 0.01)
+        assert one is not None
+        covered += one.low <= rate <= one.high
+        judged = judge({"leakage/loss": Evidence("leakage/loss", "1", Threat("membership", "scores"), found)}, policy)
+        bad += any(limit.verdict == wrong for limit in judged["leakage/loss"])
+    assert bad <= 0.05 * runs + 2 * math.sqrt(runs * 0.05 * 0.95)
+    assert covered >= 0.95 * runs - 2 * math.sqrt(runs * 0.95 * 0.05)
+
+
 @pytest.mark.parametrize("ends", [(0.0, 1.0), (1.0, 0.0)])
 def test_a_perfect_separation_has_a_width(ends: tuple[float, float]) -> None:
     found = estimates(np.full(50, ends[0]), np.full(50, ends[1]))[0]

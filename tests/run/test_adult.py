@@ -10,10 +10,7 @@ import torch
 import veriward
 
 DATA = Path(__file__).parents[3] / "shared/data"
-NAMES = (
-    "age workclass fnlwgt education education_num marital_status occupation relationship race sex capital_gain "
-    "capital_loss hours_per_week native_country income"
-).split()
+NAMES = ["age", "workclass", "fnlwgt", "education", "education_num", "marital_status", "occupation", "relationship", "race", "sex", "capital_gain", "capital_loss", "hours_per_week", "native_country", "income"]
 INPUTS = NAMES[:-1]
 
 pytestmark = [

@@ -4,6 +4,7 @@ A basis is plain data, so a dossier can be judged again under another policy. It
 
 - `{"kind": "binomial", "k": 31, "n": 100}`: a share of independent rows;
 - `{"kind": "gap", "families": [[[k, n], ...], ...]}`: the largest gap between groups (see `intervals.gap_interval`);
+- `{"kind": "roc", ...}`: a true positive rate at a false positive rate (see `operating.counts`);
 - `{"kind": "normal", "value": .7, "se": .02, "n": 500}`: an estimate with a standard error;
 - `{"kind": "census", "value": 3}`: a counted fact.
 """
@@ -13,6 +14,7 @@ from typing import Any
 
 from scipy.special import ndtr, ndtri
 
+from veriward.core import operating
 from veriward.core.intervals import clopper_pearson, gap_interval, gap_value, lower_tail, upper_tail
 
 Basis = Mapping[str, Any]
@@ -30,12 +32,14 @@ def interval(basis: Basis, confidence: float = 0.95) -> tuple[float, float]:
             return clopper_pearson(basis["k"], basis["n"], confidence)
         case "gap":
             return gap_interval(basis["families"], confidence)
+        case "roc":
+            return operating.lower(basis, (1 - confidence) / 2), operating.upper(basis, (1 - confidence) / 2)
         case "normal":
             half = float(ndtri(0.5 + confidence / 2)) * basis["se"]
             return basis["value"] - half, basis["value"] + half
         case "census":
             return basis["value"], basis["value"]
-    raise ValueError(f"basis: unknown kind {basis['kind']!r}; want binomial, gap, normal or census")
+    raise ValueError(f"basis: unknown kind {basis['kind']!r}; want binomial, gap, roc, normal or census")
 
 
 def value(basis: Basis) -> float:
@@ -45,6 +49,8 @@ def value(basis: Basis) -> float:
             return basis["k"] / basis["n"] if basis["n"] else float("nan")
         case "gap":
             return gap_value(basis["families"])
+        case "roc":
+            return operating.point(basis)[0] / int(basis["members"])
     return float(basis["value"])
 
 
@@ -52,6 +58,8 @@ def rows(basis: Basis) -> int:
     """Return how many rows stand behind the number."""
     if basis["kind"] == "gap":
         return sum(n for groups in basis["families"] for _, n in groups)
+    if basis["kind"] == "roc":
+        return int(basis["members"] + basis["non_members"])
     return int(basis.get("n", 1))
 
 
@@ -62,6 +70,8 @@ def p_below(basis: Basis, limit: float) -> float:
             return lower_tail(basis["k"], basis["n"], limit)
         case "gap":
             return _smallest_level(lambda level: gap_interval(basis["families"], 1 - level)[1] < limit)
+        case "roc":
+            return _smallest_level(lambda level: operating.upper(basis, level) < limit)
         case "normal":
             return _tail(basis["value"] - limit, basis["se"])
     return 0.0 if basis["value"] < limit else 1.0
@@ -74,6 +84,8 @@ def p_above(basis: Basis, limit: float) -> float:
             return upper_tail(basis["k"], basis["n"], limit)
         case "gap":
             return _smallest_level(lambda level: gap_interval(basis["families"], 1 - level)[0] > limit)
+        case "roc":
+            return _smallest_level(lambda level: operating.lower(basis, level) > limit)
         case "normal":
             return _tail(limit - basis["value"], basis["se"])
     return 0.0 if basis["value"] > limit else 1.0
@@ -87,6 +99,8 @@ def scaled(basis: Basis, factor: float) -> Basis:
             return {"kind": "binomial", "k": round(value(basis) * n), "n": n}
         case "gap":
             return {"kind": "gap", "families": [[_grow(k, n, factor) for k, n in g] for g in basis["families"]]}
+        case "roc":
+            return operating.scaled(basis, factor)
         case "normal":
             return {**basis, "se": basis["se"] / factor**0.5, "n": round(basis["n"] * factor)}
     return basis

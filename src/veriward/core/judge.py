@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from scipy.special import bdtri, bdtrik, ndtri
 
 from veriward.core import basis as counts
+from veriward.core import operating
 from veriward.core.estimate import Estimate
 from veriward.core.evidence import Evidence
 from veriward.core.finding import Judged, Verdict, worst
@@ -205,6 +206,8 @@ def detectable(limit: Limit, estimate: Estimate, family: int = 1) -> float | Non
         return threshold
     if basis["kind"] == "binomial":
         return _detectable_share(basis["n"], limit.fails, level)
+    if basis["kind"] == "roc":
+        return operating.reach_of(basis, threshold, level, POWER) if limit.fails.wants_large else None
     if basis["kind"] == "gap":
         reach = _gap_reach(basis["families"], level)
     else:

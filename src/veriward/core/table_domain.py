@@ -103,7 +103,9 @@ class TableDomain:
 
     def _ranges(self, clean: Tensor) -> tuple[Tensor, Tensor]:
         """Return the ends of each value's range; a clean value beyond them may stay, or come nearer."""
-        low, high = (torch.tensor([getattr(c, end) for c in self.columns], dtype=clean.dtype) for end in ("low", "high"))
+        low, high = (
+            torch.tensor([getattr(c, end) for c in self.columns], dtype=clean.dtype) for end in ("low", "high")
+        )
         return torch.minimum(clean, low), torch.maximum(clean, high)
 
     def box(self, clean: Tensor, threat: Threat) -> tuple[Tensor, Tensor]:

@@ -128,6 +128,7 @@ def _area(members: np.ndarray[Any, Any], non_members: np.ndarray[Any, Any]) -> E
 
 def _at_rate(members: np.ndarray[Any, Any], non_members: np.ndarray[Any, Any], rate: float) -> list[Estimate]:
     from veriward.checks.leakage.roc import estimable, operate
+    from veriward.core.operating import counts
 
     at = {"fpr": rate}
     if not estimable(len(non_members), rate):
@@ -136,5 +137,15 @@ def _at_rate(members: np.ndarray[Any, Any], non_members: np.ndarray[Any, Any], r
     point = operate(members, non_members, rate)
     return [
         proportion("realised_fpr", point.false_alarms, point.non_members, at=at, unit="share of non-members"),
-        proportion("tpr_at_fpr", point.hits, point.members, at=at, bound="lower", unit="share of members"),
+        _rate(counts(members, non_members, rate), at),
     ]
+
+
+def _rate(roc: Mapping[str, Any], at: Mapping[str, Any]) -> Estimate:
+    from veriward.core.basis import interval, value
+
+    middle, (low, high) = value(roc), interval(roc)
+    method = "order statistics, Clopper-Pearson"
+    low, high = min(low, middle), max(high, middle)  # ties can put the realised point outside
+    unit, n = "share of members", roc["members"]
+    return Estimate("tpr_at_fpr", middle, low, high, n, unit, method, at, bound="lower", basis=roc)
