@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import veriward as vw
+from veriward.checks.evasion import linf
 from veriward.core.dossier import Dossier
 from veriward.core.errors import ArtefactError, DataError, ModelError, SettingsError, VeriwardError
 from veriward.core.finding import exit_code
@@ -58,12 +59,12 @@ class Bent(nn.Module):
 
 
 @pytest.fixture
-def assess(tmp_path: Path) -> Any:
+def assess_with_controls(tmp_path: Path) -> Any:
     opened: list[Dossier] = []
 
-    def assessed(model: Any, test: Any = (X, Y), *, train: Any = None, checks: Any = None, **sections: Any) -> Dossier:
+    def assessed(live: Any, test: Any = (X, Y), *, train: Any = None, checks: Any = None, **sections: Any) -> Dossier:
         data = {"test": test, "train": train, **sections.pop("data", {})}
-        model = {"live": model, **sections.pop("model", {})}
+        model = {"live": live, **sections.pop("model", {})}
         subject = vw.Subject.model_validate({"name": "live", "model": model, "data": data, **sections})
         path = tmp_path / f"{len(opened)}.ward"
         opened.append(vw.assess(subject, out=path, budget="quick", checks=checks or ["evasion/*"]))
@@ -72,6 +73,14 @@ def assess(tmp_path: Path) -> Any:
     yield assessed
     for dossier in opened:
         dossier.close()
+
+
+@pytest.fixture
+def assess(assess_with_controls: Assess, monkeypatch: pytest.MonkeyPatch) -> Assess:
+    """Without controls and with little effort: what the attacks find is tested elsewhere."""
+    monkeypatch.setattr("veriward.run.assess.run_controls", lambda *_: ())
+    monkeypatch.setitem(linf.EFFORTS, "quick", linf.Effort(200, 5, 1, 20, 50))  # type: ignore[arg-type]  # a dict
+    return assess_with_controls
 
 
 def robust(dossier: Dossier) -> Any:
@@ -313,10 +322,10 @@ def test_wrong_pictures(assess: Assess) -> None:
 # --- what is the caller's stays as it was
 
 
-def test_a_module_in_training_is_left_as_it_was(assess: Assess) -> None:
+def test_a_module_in_training_is_left_as_it_was(assess_with_controls: Assess) -> None:
     with torch.random.fork_rng(devices=[]):
-        layers = (nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 2))
-        model = nn.Sequential(*layers).train()  # fmt: skip
+        first = (nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
+        model = nn.Sequential(*first, nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 2)).train()
         model(torch.from_numpy(IMAGES)).sum().backward()
     model[1].eval()
     model[0].bias.requires_grad_(False)
@@ -325,7 +334,7 @@ def test_a_module_in_training_is_left_as_it_was(assess: Assess) -> None:
     flags = [(m.training, [p.requires_grad for p in m.parameters()]) for m in model.modules()]
     states = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate(), torch.get_num_threads())
     images = IMAGES.copy()
-    dossier = assess(model, (images, KINDS), train=(images, KINDS), checks=["evasion/*", "leakage/*"])
+    dossier = assess_with_controls(model, (images, KINDS), train=(images, KINDS), checks=["evasion/*", "leakage/*"])
     assert {f.verdict for f in dossier} <= {"inconclusive", "fail", "pass"}
     assert flags == [(m.training, [p.requires_grad for p in m.parameters()]) for m in model.modules()]
     for name, value in model.state_dict().items():
@@ -341,10 +350,12 @@ def test_a_module_in_training_is_left_as_it_was(assess: Assess) -> None:
     np.testing.assert_array_equal(images, IMAGES)
 
 
-def test_weights_of_another_device_or_kind_are_told(tmp_path: Path) -> None:
+def test_a_factory_draws_nothing_from_the_callers_generator(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
     (tmp_path / "net.py").write_text("from torch import nn\ndef build(): return nn.Linear(4, 2)\n")
     model = {"path": "model.safetensors", "factory": "net:build"}
     subject = vw.Subject.model_validate({"model": model, "data": {"test": (X, Y)}, "folder": tmp_path})
-    with pytest.raises(ArtefactError):
+    before = torch.get_rng_state()
+    with pytest.raises(ArtefactError, match="missing weight"):
         vw.assess(subject)
+    assert torch.equal(torch.get_rng_state(), before)

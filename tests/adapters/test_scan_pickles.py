@@ -249,7 +249,6 @@ UNKNOWN = {
     "a storage outside of torch": made(
         b"(", short("storage"), named("torch", "FloatStorage"), short("0"), short("cpu"), b"K\x01tQ"
     ),
-    "a buffer that is elsewhere": b"\x80\x05\x97.",
     "a buffer that is elsewhere, read-only": b"\x80\x05\x97\x98.",
     "trailing bytes": b"N.rubbish",
     "no end": b"\x80\x02N",

@@ -11,6 +11,7 @@ import torch
 from veriward.adapters.opened import Opened, open_subject
 from veriward.checks.contract import METHOD, Check, lacks
 from veriward.checks.registry import MODULES, register, registry, select
+from veriward.core.basis import interval
 from veriward.core.canonical import canonical, plain
 from veriward.core.errors import SettingsError
 from veriward.core.evidence import MAX_WITNESSES, Evidence
@@ -116,7 +117,9 @@ class TestEveryCheck:
             assert estimate.n > 0
             assert estimate.unit
             assert estimate.method
-            assert estimate.basis["kind"] in ("binomial", "gap", "normal", "census")
+            low, high = interval(estimate.basis, estimate.confidence)  # what the judge will compute
+            assert low <= high
+            assert low <= estimate.low + 1e-12 or estimate.low == 0
             assert estimate.low < estimate.high or estimate.method == "census"
         places = [(e.metric, canonical(plain(e.at))) for e in found.estimates]
         assert len(set(places)) == len(places)

@@ -88,7 +88,7 @@ def test_categories_dates_and_half_precision() -> None:
         ({"x": A[:0, None], "y": Y[:0]}, "no rows"),
         ({"x": A[:, None].astype(complex), "y": Y}, "column 'x': values of type complex128"),
         ({"x": A[:, None], "y": np.eye(6)}, "shape (6, 6)"),
-        ({"x": A[:, None], "y": 3}, "label 'y'"),
+        ({"x": A[:, None], "y": 3}, "lengths differ"),
         ({"pixels": np.zeros((6, 2, 2)), "y": Y}, "call the input array x"),
         ({"x": A[:, None], "y": np.where(Y == 0, np.nan, Y)}, "missing or not finite in row 0"),
         ({"x": A[:, None], "y": [1, 0, None, 1, 0, 1]}, "missing or not finite in row 2"),
@@ -161,5 +161,5 @@ def test_a_subject_made_in_python_tells_mistakes_without_rows() -> None:
 
 def test_many_or_long_names_are_cut() -> None:
     assert some([]) == "none"
-    assert some(range(25)).endswith("19 and 5 more")
+    assert some(range(25)).endswith("19 … (+5)")
     assert len(some(["x" * 1000])) == 60

@@ -206,3 +206,14 @@ def test_groups_of_numbers_become_quarters_and_nobody_is_lost() -> None:
     assert group_values(np.array([1, 2, 1]))[0].tolist() == ["1", "2", "1"]
     assert group_values(np.array(["x", None], dtype=object))[0].tolist() == ["x", "?"]
     assert group_values(np.array([1.0, math.nan]))[0].tolist() == ["1.0", "?"]
+
+
+def test_rows_on_another_device_stay_there() -> None:
+    """The meta device stands for a GPU: tensors of two devices cannot be mixed on it either."""
+    domain = fitted({"city": {"change": "any"}}, private=["age"])
+    clean = domain.encode(TRAIN).to("meta")
+    for part in domain.box(clean, PLAIN):
+        assert part.device.type == "meta"
+    assert domain.project(clean + 1, clean, PLAIN).device.type == "meta"
+    assert domain.allowed(clean, clean, PLAIN).device.type == "meta"
+    assert domain.distance(clean, clean, PLAIN).device.type == "meta"

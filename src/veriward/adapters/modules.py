@@ -113,7 +113,8 @@ def from_export(path: Path, *, device: str, batch_size: int | None) -> ModuleBac
 def _built(name: str, factory: Callable[[], Any]) -> nn.Module:
     """Call the user's factory; ArtefactError if it raises, leaves, or returns something else than a module."""
     try:
-        module = factory()
+        with torch.random.fork_rng(devices=[]):  # building layers draws from the global generator: the caller's is kept
+            module = factory()
     except (Exception, SystemExit) as error:
         raise ArtefactError(f"model.factory = {name!r}: raised {type(error).__name__}: {error}") from error
     if not isinstance(module, nn.Module):

@@ -79,8 +79,8 @@ class ArrayDomain:
         if outside.any():
             row = int(outside.argmax())
             raise DataError(
-                f"{where}: row {row} lies in [{flat[row].min():g}, {flat[row].max():g}], outside input.bounds "
-                f"[{self.low:g}, {self.high:g}]; bounds are in raw input units, correct them or the data"
+                f"{where}: row {row} lies outside input.bounds [{self.low:g}, {self.high:g}], and all rows span "
+                f"[{flat.min():g}, {flat.max():g}]; bounds are in raw input units, correct them or the data"
             )
 
     def decode(self, z: Tensor) -> Tensor:

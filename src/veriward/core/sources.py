@@ -114,14 +114,21 @@ def _unmask(values: Any) -> Array:
 
 def _objects(array: Array, name: str) -> Array:
     """Numbers in an object column become numbers; texts stay, with None for what is missing."""
-    present = [v for v in array.ravel() if v is not None and v == v]  # noqa: PLR0124 -- NaN differs from itself
+    present = [v for v in array.ravel() if not _missing(v)]
     if present and all(isinstance(v, bool | np.bool_) for v in present) and len(present) == array.size:
         return array.astype(bool)
     if present and all(isinstance(v, int | float | np.number) or _decimal(v) for v in present):
-        return np.array([np.nan if v is None else float(v) for v in array.ravel()]).reshape(array.shape)
+        return np.array([np.nan if _missing(v) else float(v) for v in array.ravel()]).reshape(array.shape)
     if array.ndim > 1:
         raise DataError(f"array {name!r}: holds objects; want numbers")
-    return np.array([None if v is None or v != v else str(v) for v in array], dtype=object)  # noqa: PLR0124
+    return np.array([None if _missing(v) else str(v) for v in array], dtype=object)
+
+
+def _missing(value: Any) -> bool:
+    """Return whether a cell is empty; pandas' NA refuses to be compared, an array in a cell compares to many."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return (isinstance(value, float | np.floating) or _decimal(value)) and bool(value != value)  # noqa: PLR0124
 
 
 def _decimal(value: Any) -> bool:

@@ -103,9 +103,7 @@ class TableDomain:
 
     def _ranges(self, clean: Tensor) -> tuple[Tensor, Tensor]:
         """Return the ends of each value's range; a clean value beyond them may stay, or come nearer."""
-        low, high = (
-            torch.tensor([getattr(c, end) for c in self.columns], dtype=clean.dtype) for end in ("low", "high")
-        )
+        low, high = (clean.new_tensor([getattr(c, end) for c in self.columns]) for end in ("low", "high"))
         return torch.minimum(clean, low), torch.maximum(clean, high)
 
     def box(self, clean: Tensor, threat: Threat) -> tuple[Tensor, Tensor]:
@@ -115,15 +113,16 @@ class TableDomain:
         floor, ceiling = self._ranges(clean)
         low, high = inward(torch.maximum(clean - radii, floor), torch.minimum(clean + radii, ceiling), clean.dtype)
         slack = 1e-9  # a budget of "10 %" of 50 is 5 in decimal, and 4.999... in binary
+        whole, movable = self.whole.to(clean.device), self.movable.to(clean.device)
         whole_low, whole_high = torch.ceil(low - slack), torch.floor(high + slack)
-        low, high = torch.where(self.whole, whole_low, low), torch.where(self.whole, whole_high, high)
-        stays = ~self.movable | torch.isnan(clean) | (self.whole & (low > high))
+        low, high = torch.where(whole, whole_low, low), torch.where(whole, whole_high, high)
+        stays = ~movable | torch.isnan(clean) | (whole & (low > high))
         return torch.where(stays, clean, low), torch.where(stays, clean, high)
 
     def project(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
         """Clamp into the box, whole numbers rounded."""
         low, high = self.box(clean, threat)
-        rounded = torch.where(self.whole & (low < high), torch.round(z), z)
+        rounded = torch.where(self.whole.to(clean.device) & (low < high), torch.round(z), z)
         return torch.minimum(torch.maximum(rounded, low), high)
 
     def allowed(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
@@ -133,13 +132,15 @@ class TableDomain:
         radii = torch.stack([c.radius(clean[:, i], eps) for i, c in enumerate(self.columns)], dim=1)
         near = (z - clean).abs() <= radii * (1 + 1e-9) + 1e-9 + 1e-15 * clean.abs()  # the sum itself is rounded
         low, high = self._ranges(clean)
-        typed = ~self.whole | (z == torch.round(z))
-        return (same | (self.movable & near & typed & (z >= low) & (z <= high))).all(1) & self.keeps_rules(z)
+        typed = ~self.whole.to(z.device) | (z == torch.round(z))
+        return (same | (self.movable.to(z.device) & near & typed & (z >= low) & (z <= high))).all(1) & self.keeps_rules(
+            z
+        )
 
     def keeps_rules(self, z: Tensor) -> Tensor:
         """Return whether each row keeps every rule, (n,)."""
         values = {c.name: z[:, i] for i, c in enumerate(self.columns)}
-        kept = torch.ones(len(z), dtype=torch.bool)
+        kept = torch.ones(len(z), dtype=torch.bool, device=z.device)
         for rule in self.rules:
             missing = torch.stack([torch.isnan(values[name]) for name in rule.columns]).any(0)
             kept &= rule.holds(values) | missing  # what is not known breaks no rule

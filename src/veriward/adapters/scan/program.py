@@ -106,7 +106,8 @@ def _scan_text(text: str, field: str, above: str, place: Place) -> None:
             place.dangerous(0, text, "is an input with quotes or control characters, and torch pastes it into code")
     elif field in _FORMS:
         judge, why = _FORMS[field]
-        place.purse.spend("expressions", len(text))
+        if field in ("expr_str", "guards_code"):
+            place.purse.spend("expressions", len(text))  # these are parsed
         outcome = judge(text)
         if outcome != "clean":
             note = place.dangerous if outcome == "dangerous" else place.unknown

@@ -50,6 +50,12 @@ class Chase:
         """The positions of the rows that are not broken yet."""
         return (~self.done).nonzero().squeeze(1)
 
+    @property
+    def can_move(self) -> bool:
+        """Whether the budget lets any number of any row move at all."""
+        low, high = self.opened.domain.box(self.clean, self.threat)
+        return bool((high > low).any())
+
     def scores(self, z: Tensor) -> Tensor:
         """Ask the model about encoded rows; (n, classes), comparable as logits."""
         model = self.opened.model

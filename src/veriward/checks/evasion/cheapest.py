@@ -30,7 +30,7 @@ def _try(chase: Chase, where: Tensor, trial: Tensor) -> Tensor:
 
 def _take_back(chase: Chase, where: Tensor, domain: TableDomain) -> None:
     """Undo one column after the other, the one that spends least of its budget first."""
-    columns = domain.movable.nonzero().squeeze(1)
+    columns = domain.movable.nonzero().squeeze(1).to(chase.clean.device)
     clean = chase.clean[where]
     low, high = domain.box(clean, chase.threat)
     reach = torch.maximum(high - clean, clean - low).clamp(min=1e-300)

@@ -50,6 +50,8 @@ class AttackRows:
 
     def _attack(self, chase: Chase) -> Tensor:
         """Run the attacks; return which rows fell to gradients, before the black box had its turn."""
+        if not chase.can_move:
+            return chase.done.clone()
         if self.pgd is not None:
             self.pgd.run(chase, self.stream)
             chase.verify()
