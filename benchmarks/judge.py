@@ -43,7 +43,9 @@ def accuracy(n: int, truth: float, metric: str = "accuracy") -> Draw:
 
 def gaps(sizes: Sequence[int], truths: Sequence[float]) -> Draw:
     """Return a drawer of one gap between groups with the given sizes and true shares."""
-    return lambda generator: [gap("gap", [[[int(generator.binomial(n, p)), n] for n, p in zip(sizes, truths, strict=True)]])]
+    return lambda generator: [
+        gap("gap", [[[int(generator.binomial(n, p)), n] for n, p in zip(sizes, truths, strict=True)]])
+    ]
 
 
 def three(truths: Sequence[float]) -> Draw:

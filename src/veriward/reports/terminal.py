@@ -38,12 +38,12 @@ class Line:
 def summary(
     dossier: Dossier, lang: str = "en", width: int = 100, *, report_path: str | Path | None = None, paint: bool = False
 ) -> str:
-    """Return what a dossier says, as plain text no wider than `width`; `paint` adds ANSI colours."""
+    """Return what a dossier says, as plain text, its table no wider than `width`; `paint` adds ANSI colours."""
     words = Catalogue.load(lang)
     width = max(width, NARROWEST)
     lines = [*_head(dossier, words, width), *_table(_lines(dossier, words), width, paint)]
-    lines += [part for line in _foot(dossier, words, report_path) for part in _fold(line, width)]
-    return "\n".join(lines).replace(SPACE, " ") + "\n"
+    lines += _foot(dossier, words, report_path, width)
+    return "\n".join(lines).replace(SPACE, " ")
 
 
 def _head(dossier: Dossier, words: Catalogue, width: int) -> list[str]:
@@ -155,19 +155,22 @@ def _tinted(text: str, line: Line, paint: bool) -> str:
     return _tint(line.verdict, line.colour, paint) + text.removeprefix(line.verdict)
 
 
-def _foot(dossier: Dossier, words: Catalogue, report_path: str | Path | None) -> list[str]:
+def _foot(dossier: Dossier, words: Catalogue, report_path: str | Path | None, width: int) -> list[str]:
     tally = [_count(n, verdict, words) for verdict, n in counts(dossier).items()]
     if dossier.not_run:
         tally.append(_count(len(dossier.not_run), "not_run", words))
     lines = [BETWEEN.join(tally or [words.text("summary.none")]) + "     " + _spent(total_cost(dossier), words)]
     if not dossier.finished:
         lines.append(words.text("summary.unfinished"))
+    lines = [part for line in lines for part in _fold(line, width)]
     heads = {"report": words.text("summary.report"), "next": words.text("summary.next")}
     size = max(_cells(head) for head in heads.values())
-    if report_path is not None:
+    if report_path is not None:  # a path and a command are there to be copied: they are never folded
         lines.append(f"{_pad(heads['report'], size)}{GAP}{harmless(report_path)}")
     action = first(dossier)
-    return [*lines, f"{_pad(heads['next'], size)}{GAP}{action.command or action.text(words)}"]
+    if action.command:
+        return [*lines, f"{_pad(heads['next'], size)}{GAP}{action.command}"]
+    return [*lines, *_fold(f"{_pad(heads['next'], size)}{GAP}{action.text(words)}", width)]
 
 
 def total_cost(dossier: Dossier) -> Cost:

@@ -178,7 +178,10 @@ def _alarms(joined: Mapping[str, Any], items: Sequence[Mapping[str, Any]], white
     right = max(int(joined["correct"].sum()), 1)
     left = max(right - int(joined["by_gradient"].sum()), 1)
     surprise, flat = int(joined["by_scores"].sum()), sum(item["flat_gradients"] for item in items)
+    stuck = sum(item["stuck"] for item in items)
     found = []
+    if stuck / right > 0.01:
+        found.append(note("evasion.rows_break_rules", rows=stuck, correct=right))
     if white and surprise >= 3 and surprise / left > 0.05:
         found.append(note("evasion.black_box_beats_white_box", rows=surprise, left=left))
     if white and flat / right > 0.10:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from veriward.adapters.opened import Opened, looks_like_probabilities
+from veriward.adapters.answers import looks_like_probabilities
+from veriward.adapters.opened import Opened
 from veriward.checks.evasion.chase import Chase
 from veriward.checks.evasion.cheapest import shrink
 from veriward.checks.evasion.pgd import PGD, input_gradient
@@ -43,6 +44,7 @@ class AttackRows:
         return {
             **result,
             "flat_gradients": flat,
+            "stuck": int((~opened.domain.allowed(chase.clean, chase.clean, self.threat)).sum()),
             "random": not torch.equal(raw, again),
             "probabilities_as_logits": opened.output == "logits" and looks_like_probabilities(raw),
             "witnesses": _witnesses(chase, rows, right, keep),
@@ -86,7 +88,7 @@ def _witnesses(chase: Chase, rows: Sequence[int], right: Tensor, keep: int) -> l
     """Return the successes that spend the least of the budget, in the user's words; images with their pixels."""
     opened, where = chase.opened, chase.done.nonzero().squeeze(1)
     size = opened.domain.distance(chase.found[where], chase.clean[where], chase.threat)
-    changed = (chase.found[where] != chase.clean[where]).flatten(1).sum(1)
+    changed = _changed(chase.found[where], chase.clean[where])
     if not isinstance(opened.domain, ArrayDomain):
         size = changed + size.clamp(max=1.0) / 2  # for a table, one column is cheaper than two
     chosen = where[size.argsort(stable=True)[:keep]]
@@ -96,12 +98,17 @@ def _witnesses(chase: Chase, rows: Sequence[int], right: Tensor, keep: int) -> l
     return [_witness(chase, rows, right, int(i), int(b)) for i, b in zip(chosen, became, strict=True)]
 
 
+def _changed(found: Tensor, clean: Tensor) -> Tensor:
+    """Return how many numbers of each row differ, (n,); a missing number that stays missing does not."""
+    return ((found != clean) & ~(torch.isnan(found) & torch.isnan(clean))).flatten(1).sum(1)
+
+
 def _witness(chase: Chase, rows: Sequence[int], right: Tensor, i: int, became: int) -> dict[str, Any]:
     opened, names = chase.opened, [str(name) for name in chase.opened.classes]
     found, clean = chase.found[i].cpu(), chase.clean[i].cpu()
     distance = opened.domain.distance(found[None], clean[None], chase.threat).item()
     details: dict[str, Any] = {"was": names[int(chase.y[i])], "became": names[became]}
-    details["changed"] = int((found != clean).sum())
+    details["changed"] = int(_changed(found[None], clean[None]))
     if isinstance(opened.domain, ArrayDomain):
         details |= {"clean": clean.numpy(), "adversarial": found.numpy()}
         details["bounds"] = [opened.domain.low, opened.domain.high]

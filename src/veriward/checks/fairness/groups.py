@@ -97,8 +97,7 @@ def favourable_class(opened: Opened) -> int | None:
     wanted, names = opened.subject.data.favourable, list(opened.classes)
     if wanted is None:
         return 1 if len(names) == FEWEST else None
-    texts = [str(name) for name in names]
-    return texts.index(str(wanted)) if str(wanted) in texts else None
+    return next((number for number, name in enumerate(names) if name == wanted or str(name) == str(wanted)), None)
 
 
 def attributes(opened: Opened) -> Iterator[tuple[str, np.ndarray[Any, Any], Note | None]]:
