@@ -17,7 +17,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 fine, 1 a limit is broken, 2 wrong usage or unreadable input, 3 undecided, 70 a crash of ours.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
 
@@ -50,7 +50,7 @@ def _run(given: list[str], *, debug: bool) -> int:
     import click
 
     try:
-        code = app(given, standalone_mode=False)
+        code = app(given, standalone_mode=False, prog_name="veriward")
     except VeriwardError as error:
         return _told(error, WRONG, debug)
     except click.ClickException as error:

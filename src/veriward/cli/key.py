@@ -6,7 +6,7 @@ import typer
 
 from veriward.cli.app import app
 
-keys = typer.Typer(help="Make keys for sealing dossiers.", no_args_is_help=True, rich_markup_mode=None)
+keys = typer.Typer(help="Make keys for sealing dossiers.", no_args_is_help=True)
 app.add_typer(keys, name="key")
 
 

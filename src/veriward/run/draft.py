@@ -30,7 +30,7 @@ def draft(
     """
     if not model.is_file():
         raise SettingsError(f"{model}: no such file; want the model's file")
-    values: dict[str, Any] = {"name": model.stem, "model": {"path": _relative(model, folder)}}
+    values: dict[str, Any] = {"name": _name(model), "model": {"path": _relative(model, folder)}}
     if factory:
         values["model"]["factory"] = factory
     if data is None:
@@ -40,6 +40,11 @@ def draft(
     values["data"] = {name: _relative(path, folder) for name, path in files.items()} | {"label": chosen}
     subject = Subject.model_validate({**values, "folder": folder.resolve()})
     return _text(open_subject(subject, device="cpu", trust=trust), why)
+
+
+def _name(model: Path) -> str:
+    """Return the file's name without its ending, or the folder's where every model is called "model"."""
+    return model.resolve().parent.name if model.stem in ("model", "net", "weights") else model.stem
 
 
 def write_draft(path: Path, text: str, *, force: bool) -> None:
@@ -80,7 +85,7 @@ def _label(files: dict[str, Path], given: str | None) -> tuple[str, str | None]:
 
 
 def _without_data(values: dict[str, Any]) -> str:
-    lines = [f"name = {_toml(values['name'])}  # inferred: the model's file name", "", "[model]"]
+    lines = [f"name = {_toml(values['name'])}  # inferred: the model's file or folder", "", "[model]"]
     lines += [f"{key} = {_toml(value)}" for key, value in values["model"].items()]
     return "\n".join([*lines, "", "[data]  # no data was given: name the files and the target column", ""])
 
@@ -88,7 +93,7 @@ def _without_data(values: dict[str, Any]) -> str:
 def _text(opened: "Opened", label_why: str | None) -> str:
     subject, data = opened.subject, opened.subject.data
     parts = [
-        f"name = {_toml(subject.name)}  # inferred: the model's file name",
+        f"name = {_toml(subject.name)}  # inferred: the model's file or folder",
         f"task = {_toml(opened.task)}  # inferred: what the model answers and the labels are",
         "",
         "[model]",
