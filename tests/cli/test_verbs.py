@@ -159,3 +159,27 @@ def test_demo_tells_the_story(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         assert {"subject.toml", f"{name}.ward", f"{name}.html", f"{name}.zh.html"} <= files
         assert not [name for name in files if name.endswith(".lock")]
         assert max(path.stat().st_size for path in (tmp_path / "a demo" / name).glob("*.html")) <= 500_000
+
+
+def test_reports_never_replace_what_is_no_report(assessed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dossier, subject = assessed / "table.ward", assessed / "subject.toml"
+    before = dossier.read_bytes(), subject.read_bytes()
+    for target in (dossier, subject):
+        for form in ("html", "json"):
+            code, _, message = call(capsys, "report", dossier, "--format", form, "--out", target)
+            assert code == 2
+            assert "no report" in message
+    assert (dossier.read_bytes(), subject.read_bytes()) == before
+
+
+def test_limits_that_cannot_be_judged_are_not_passed_over(
+    assessed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy, out = tmp_path / "typo.toml", tmp_path / "x.ward"
+    options = ("--out", out, "--budget", "quick", "--checks", "leakage/*", "--policy", policy)
+    policy.write_text('[[limit]]\ncheck = "leakage/*"\nmetric = "tpr_at_fdr"\npass = "<= 0.1"\n')
+    assert call(capsys, "assess", assessed, *options)[0] == 3
+    policy.write_text('[[limit]]\ncheck = "leekage/*"\nmetric = "tpr_at_fpr"\npass = "<= 0.1"\n')
+    code, _, message = call(capsys, "assess", assessed, *options)
+    assert code == 2
+    assert "leekage/*" in message

@@ -143,9 +143,15 @@ def test_limits_without_evidence_still_count_in_the_family() -> None:
 
 
 def test_findings_under_no_limit_are_judged_by_nothing() -> None:
-    judged = judge({"a/b": evidence(proportion("other", 1, 2))}, Policy(limit=(limit(),)))
+    rule = Limit.model_validate({"check": "c/*", "metric": "m", "pass": ">= 0.5"})
+    judged = judge({"a/b": evidence(proportion("other", 1, 2))}, Policy(limit=(rule,)))
     assert judged == {"a/b": ()}
     assert verdict_of(judged["a/b"]) == "not_applicable"
+
+
+def test_a_limit_on_a_metric_that_nobody_measures_is_undecided() -> None:
+    judged = judge({"a/b": evidence(proportion("other", 1, 2))}, Policy(limit=(limit(),)))
+    assert [(item.metric, item.verdict, item.why) for item in judged["a/b"]] == [("m", "inconclusive", "no_estimate")]
 
 
 def test_limits_find_their_estimates_by_check_pattern_metric_and_place() -> None:
@@ -153,7 +159,8 @@ def test_limits_find_their_estimates_by_check_pattern_metric_and_place() -> None
     for at, count in ((None, 2), ({}, 2), ({"fpr": 0.1}, 1), ({"fpr": 0.1, "g": "x"}, 1), ({"fpr": 0.5}, 0)):
         for pattern, matched in (("*", True), ("a/*", True), ("a/b", True), ("a", False), ("b/*", False)):
             rule = Limit.model_validate({"check": pattern, "metric": "m", "pass": ">= 0.5", "at": at})
-            assert len(judge({"f": found}, Policy(limit=(rule,)))["f"]) == (count if matched else 0)
+            judged = judge({"f": found}, Policy(limit=(rule,)))["f"]
+            assert len([item for item in judged if item.why != "no_estimate"]) == (count if matched else 0)
 
 
 def test_the_worst_limit_speaks_and_fail_beats_error() -> None:

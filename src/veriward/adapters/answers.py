@@ -59,7 +59,7 @@ def ask(subject: Subject, backend: Backend, probe: Any, test: Split, notes: list
         one_number(raw, len(probe))
         return task, "value", ()
     output = fixed or _infer_output(raw, notes)
-    classes = backend.classes or _infer_classes(raw, output, test.y, notes)
+    classes = backend.classes or subject.data.classes or _infer_classes(raw, output, test.y, notes)
     if len(classes) < 2:
         raise DataError(f"the model knows {len(classes)} class; a classifier needs at least two")
     if output == "labels":

@@ -8,6 +8,7 @@ interval meets the pass condition and nothing speaks against it. Everything else
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 from scipy.special import bdtri, bdtrik, ndtri
 
@@ -99,6 +100,10 @@ def judge(
         if hypothesis.finding is not None and hypothesis.estimate is not None:
             source = evidence[hypothesis.finding]
             judged[hypothesis.finding].append(_decide(hypothesis, p, source, budget, len(family)))
+        elif hypothesis.estimate is None:
+            for name, source in evidence.items():
+                if fnmatchcase(source.check, hypothesis.limit.check):
+                    judged[name].append(_unmeasured(hypothesis.limit))
     return {name: tuple(limits) for name, limits in judged.items()}
 
 
@@ -118,6 +123,22 @@ def _hypotheses(evidence: Mapping[str, Evidence], policy: Policy) -> list[Hypoth
         ]
         family += found or [Hypothesis(limit)]
     return family
+
+
+def _unmeasured(limit: Limit) -> Judged:
+    """A limit on something that the check did not measure (a misspelt metric, say) is undecided, never passed over."""
+    return Judged(
+        metric=limit.metric,
+        at=dict(limit.at or {}),
+        pass_if=str(limit.passes),
+        fail_if=str(limit.fails),
+        verdict="inconclusive",
+        why="no_estimate",
+        severity=limit.severity,
+        reason=limit.reason,
+        reason_zh=limit.reason_zh,
+        source=limit.source,
+    )
 
 
 def _decide(hypothesis: Hypothesis, adjusted: float, source: Evidence, budget: str, family: int) -> Judged:

@@ -78,6 +78,7 @@ class DataSection(Section):
     train: Any = None
     test: Any = None
     label: str | None = None
+    classes: tuple[str | int | float | bool, ...] | None = None  # in the order of the model's scores
     favourable: str | int | float | bool | None = None
     id: str | None = None
     groups: tuple[str, ...] = ()
@@ -192,7 +193,8 @@ class Subject(Section):
     @classmethod
     def _names_a_file(cls, name: str) -> str:
         if not name.isprintable() or not name.strip() or any(sign in name for sign in "/\\") or name.startswith("."):
-            raise ValueError("want a name without / and not starting with a dot: the dossier's file is called after it")
+            wanted = "printable characters without / and \\, the first one no dot"
+            raise ValueError(f"want {wanted}: the dossier's file is called after it")
         if len(name.encode()) > LONGEST_NAME:
             raise ValueError(f"want at most {LONGEST_NAME} bytes: the dossier's file is called after it")
         return name

@@ -10,6 +10,7 @@ from veriward.reports.html import render
 
 SUFFIXES = {"en": ".html", "zh": ".zh.html"}
 READABLE = 0o644
+DATABASE = b"SQLite format 3"
 
 
 def html_path(dossier: Dossier, lang: str = "en") -> Path:
@@ -22,9 +23,23 @@ def write_html(dossier: Dossier, path: str | Path, lang: str = "en") -> Path:
     return write_text(render(dossier, lang), path)
 
 
+def _check_target(target: Path) -> None:
+    """Refuse to replace what is no report: a dossier, a subject, a key."""
+    if target.is_file() and target.suffix.lower() not in (".html", ".htm", ".json", ".txt", ".md"):
+        raise SettingsError(f"{target}: exists and is no report; choose another --out")
+    if target.is_file() and _begins(target) == DATABASE:
+        raise SettingsError(f"{target}: holds a dossier, which a report must not replace; choose another --out")
+
+
+def _begins(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(len(DATABASE))
+
+
 def write_text(text: str, path: str | Path) -> Path:
     """Write a text beside its place, then move it there. Raises SettingsError where that is impossible."""
     target = Path(path)
+    _check_target(target)
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     except OSError as error:

@@ -4,11 +4,13 @@ import datetime
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from veriward.adapters.load import Loading
 from veriward.adapters.opened import Opened, open_subject
+from veriward.checks.registry import registry
 from veriward.core.canonical import digest
 from veriward.core.dossier import Dossier, read_plan
 from veriward.core.errors import DossierError, SettingsError
@@ -58,6 +60,7 @@ def assess(
     if seal is not None:
         read_private(Path(seal))  # a key that cannot be read shows now, not after hours
     limits = Policy.load(policy)
+    _check_limits(limits)
     loading = Loading(device, batch_size, trust, code)
     opened = open_subject(described, device=device, batch_size=batch_size, trust=trust, code=code)
     worker = choose(opened, loading, engine=engine, workers=workers)
@@ -83,6 +86,14 @@ def _check_options(budget: str, batch_size: int | None, seed: int) -> None:
         raise SettingsError(f"--budget {budget}: want one of {', '.join(BUDGETS)}")
     if batch_size is not None and batch_size < 1:
         raise SettingsError(f"--batch-size {batch_size}: want 1 or more")
+
+
+def _check_limits(policy: Policy) -> None:
+    """Refuse limits on checks that do not exist: they would never be judged, and never be missed."""
+    for limit in policy.limit:
+        if not any(fnmatchcase(name, limit.check) for name in registry()):
+            known = ", ".join(registry())
+            raise SettingsError(f"policy {policy.name}: limit on {limit.check!r} matches no check; there are: {known}")
 
 
 def _now() -> str:

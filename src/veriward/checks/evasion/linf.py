@@ -196,7 +196,11 @@ def _alarms(joined: Mapping[str, Any], items: Sequence[Mapping[str, Any]], white
 def _assumptions(opened: Opened, threat: Threat) -> tuple[Note, ...]:
     if hasattr(opened.domain, "columns"):
         moved = [column.name for column in opened.domain.columns if column.movable]
-        return (note("evasion.columns_moved", columns=some(moved)),)
+        notes = [note("evasion.columns_moved", columns=some(moved))]
+        silent = [c.name for c in opened.domain.columns if c.movable and c.change is None and c.eps is None]
+        if silent and threat.knobs.get("eps") is None:
+            notes.append(note("evasion.default_budget", columns=some(silent)))
+        return tuple(notes)
     if opened.subject.threat.evasion.eps is None and "eps" in threat.knobs:
         return (note("evasion.default_eps", eps=threat.knobs["eps"]),)
     return ()
