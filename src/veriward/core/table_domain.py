@@ -219,6 +219,8 @@ def _column(subject: Subject, name: str, parts: Mapping[str, Array]) -> Column:
     bounds = None if vocabulary or feature.range else subject.input.bounds
     seen = (0.0, float(len(vocabulary) - 1)) if vocabulary else _range(values, name, parts, bounds)
     low, high = seen if vocabulary else feature.range or bounds or seen
+    if values[0].dtype.kind in "iu":  # beyond what the type holds a number would wrap around on its way to the model
+        low, high = max(low, float(np.iinfo(values[0].dtype).min)), min(high, float(np.iinfo(values[0].dtype).max))
     return Column(
         name=name,
         kind=kind,

@@ -29,6 +29,22 @@ def comparable(scores: Tensor, output: str) -> Tensor:
     return scores
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What the model says to candidates: `margin` (n,) steers the search, `fooled` (n,) is the change of its decision.
+
+    They differ where scores tie: the margin is zero, and the decision is that of the first class.
+    """
+
+    margin: Tensor
+    fooled: Tensor
+
+    @classmethod
+    def of(cls, raw: Tensor, y: Tensor, output: str) -> "Answer":
+        """Return the answer that raw scores (n, classes) give for rows of the classes y."""
+        return cls(margins(comparable(raw, output), y), raw.argmax(1) != y)
+
+
 @dataclass
 class Chase:
     """Correctly classified rows under attack: `clean` (n, ...), `y` (n,), their numbers `rows` (n,)."""
@@ -40,6 +56,7 @@ class Chase:
     rows: Tensor
     found: Tensor = field(init=False)  # the successful candidates, or the clean rows
     done: Tensor = field(init=False)  # (n,) whether a row is broken
+    rejected: int = 0  # successes that did not hold when asked again, in other company
 
     def __post_init__(self) -> None:
         self.found = self.clean.clone()
@@ -57,19 +74,22 @@ class Chase:
         return bool((high > low).any())
 
     def scores(self, z: Tensor) -> Tensor:
-        """Ask the model about encoded rows; (n, classes), comparable as logits."""
+        """Ask the model about encoded rows; (n, classes) as the model gives them."""
         model = self.opened.model
-        raw = model.scores(self.opened.domain.decode(z))  # type: ignore[union-attr]  # planned only for scores
-        return comparable(raw, self.opened.output).to(z.device)
+        return model.scores(self.opened.domain.decode(z)).to(z.device)  # type: ignore[union-attr]  # planned for scores
 
-    def observe(self, where: Tensor, z: Tensor, margin: Tensor) -> Tensor:
+    def ask(self, z: Tensor, where: Tensor) -> Answer:
+        """Return what the model says to candidates z for the rows `where`."""
+        return Answer.of(self.scores(z), self.y[where], self.opened.output)
+
+    def observe(self, where: Tensor, z: Tensor, fooled: Tensor) -> Tensor:
         """Take note of candidates z for the rows `where`; return which of them are new successes.
 
         A candidate counts only inside the threat and the domain, judged apart from the projection that made it.
         """
-        hits = margin > 0
+        hits = fooled
         if bool(hits.any()):
-            hits &= self.opened.domain.allowed(z, self.clean[where], self.threat)
+            hits = hits & self.opened.domain.allowed(z, self.clean[where], self.threat)
         self.found[where[hits]] = z[hits]
         self.done[where[hits]] = True
         return hits
@@ -79,8 +99,7 @@ class Chase:
         where = self.done.nonzero().squeeze(1)
         if len(where):
             z = self.found[where]
-            still = (margins(self.scores(z), self.y[where]) > 0) & self.opened.domain.allowed(
-                z, self.clean[where], self.threat
-            )
+            still = self.ask(z, where).fooled & self.opened.domain.allowed(z, self.clean[where], self.threat)
+            self.rejected += int((~still).sum())
             self.done[where[~still]] = False
             self.found[where[~still]] = self.clean[where[~still]]

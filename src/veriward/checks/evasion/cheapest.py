@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from veriward.checks.evasion.chase import Chase, margins
+from veriward.checks.evasion.chase import Chase
 from veriward.core.table_domain import TableDomain
 
 HALVINGS = 6
@@ -22,7 +22,7 @@ def shrink(chase: Chase) -> None:
 def _try(chase: Chase, where: Tensor, trial: Tensor) -> Tensor:
     """Keep the trials that succeed; return which do."""
     clean = chase.clean[where]
-    works = margins(chase.scores(trial), chase.y[where]) > 0
+    works = chase.ask(trial, where).fooled
     works &= chase.opened.domain.allowed(trial, clean, chase.threat)
     chase.found[where[works]] = trial[works]
     return works

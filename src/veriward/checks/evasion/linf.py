@@ -184,9 +184,11 @@ def _alarms(joined: Mapping[str, Any], items: Sequence[Mapping[str, Any]], white
         found.append(note("evasion.rows_break_rules", rows=stuck, correct=right))
     if white and surprise >= 3 and surprise / left > 0.05:
         found.append(note("evasion.black_box_beats_white_box", rows=surprise, left=left))
-    if white and flat / right > 0.10:
-        found.append(note("evasion.flat_gradients", rows=flat, correct=right))
-    if any(item["random"] for item in items):
+    robust = max(right - int(joined["by_gradient"].sum()) - surprise, 1)
+    if white and flat >= 3 and flat / robust > 0.02:
+        found.append(note("evasion.flat_gradients", rows=flat, robust=robust))
+    rejected = sum(item["rejected"] for item in items)
+    if any(item["random"] for item in items) or (rejected >= 3 and rejected / right > 0.01):
         found.append(note("evasion.random_model"))
     if any(item["probabilities_as_logits"] for item in items):
         found.append(note("evasion.probabilities_as_logits"))

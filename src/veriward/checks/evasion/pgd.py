@@ -19,7 +19,7 @@ class PGD:
 
     steps: int = 40
     restarts: int = 4
-    step_size: float | None = None  # share of each number's budget; None: 2.5 / steps, as in the paper
+    step_size: float | None = None  # share of each number's budget; None: falls from 2 to 0, which breaks more rows
 
     def run(self, chase: Chase, stream: Stream) -> None:
         """Attack the active rows; successes are noted in the chase."""
@@ -37,25 +37,32 @@ class PGD:
             noise = stream.uniform(chase.rows[where], clean.shape[1:]).to(clean.dtype)
             z = chase.opened.domain.project(low + noise * (high - low), clean, chase.threat)
             target = _ranked(chase.scores(clean), chase.y[where], restart)
-        size = self.step_size or 2.5 / self.steps
         for step in range(self.steps + 1):
-            margin, gradient = input_gradient(chase, z, chase.y[where], target)
-            keep = ~chase.observe(where, z, margin)
+            candidate = chase.opened.domain.project(z, clean, chase.threat)
+            fooled, gradient = input_gradient(chase, candidate, chase.y[where], target)
+            keep = ~chase.observe(where, candidate, fooled)
             if step == self.steps or not bool(keep.any()):
                 return
-            where, clean, z, gradient, reach = (part[keep] for part in (where, clean, z, gradient, reach))
+            where, clean, z, gradient, reach, low, high = (
+                part[keep] for part in (where, clean, z, gradient, reach, low, high)
+            )
             target = target[keep] if target is not None else None
-            z = chase.opened.domain.project(z + size * reach * gradient.sign(), clean, chase.threat)
+            # z itself is not rounded: whole numbers would never leave their place by steps of less than a half
+            z = torch.minimum(torch.maximum(z + self.size(step) * reach * gradient.sign(), low), high)
+
+    def size(self, step: int) -> float:
+        """Return the step's share of the budget: from twice the budget down to nothing, unless it is fixed."""
+        return self.step_size or 2 * (1 - step / self.steps)
 
 
 def input_gradient(chase: Chase, z: Tensor, y: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the untargeted margins at z and the gradient of the (targeted) ones by z; parameters stay out of it."""
+    """Return whether z fools the model and the gradient of its (targeted) margin by z; parameters stay out of it."""
     with torch.enable_grad():
         x = z.detach().requires_grad_()
         raw = chase.opened.model.forward(x)  # type: ignore[union-attr]  # planned only for gradients
         scores = comparable(raw, chase.opened.output)
         (gradient,) = torch.autograd.grad(margins(scores, y, target).sum(), x)
-    return margins(scores.detach(), y), gradient
+    return raw.detach().argmax(1) != y, gradient
 
 
 def _ranked(scores: Tensor, y: Tensor, rank: int) -> Tensor:

@@ -40,12 +40,12 @@ class AttackRows:
         flat = self._flat_gradients(chase)
         by_gradient = self._attack(chase)
         result = self._arrays(chase, len(rows), right, by_gradient)
-        again = opened.model.scores(opened.domain.decode(clean)).to(clean.device)  # type: ignore[union-attr]
         return {
             **result,
-            "flat_gradients": flat,
+            "flat_gradients": int((flat & ~chase.done).sum()),
             "stuck": int((~opened.domain.allowed(chase.clean, chase.clean, self.threat)).sum()),
-            "random": not torch.equal(raw, again),
+            "rejected": chase.rejected,
+            "random": _depends_on_company(chase, clean, raw),
             "probabilities_as_logits": opened.output == "logits" and looks_like_probabilities(raw),
             "witnesses": _witnesses(chase, rows, right, keep),
         }
@@ -64,13 +64,13 @@ class AttackRows:
         chase.verify()
         return by_gradient
 
-    def _flat_gradients(self, chase: Chase) -> int:
-        """Count the rows whose gradient is zero or not a number: where there is no slope, descent proves nothing."""
+    def _flat_gradients(self, chase: Chase) -> Tensor:
+        """Return where the gradient is zero or not a number, (n,): without a slope, descent proves nothing."""
         if self.pgd is None or not len(chase.clean):
-            return 0
+            return torch.zeros(len(chase.clean), dtype=torch.bool, device=chase.clean.device)
         _, gradient = input_gradient(chase, chase.clean, chase.y, None)
         steep = (gradient.flatten(1) != 0).any(1) & torch.isfinite(gradient.flatten(1)).all(1)
-        return int((~steep).sum())
+        return ~steep
 
     def _arrays(self, chase: Chase, n: int, right: Tensor, by_gradient: Tensor) -> dict[str, Any]:
         correct, gradient, scores = (np.zeros(n, np.int8) for _ in range(3))
@@ -82,6 +82,15 @@ class AttackRows:
         distance = chase.opened.domain.distance(chase.found, chase.clean, self.threat).cpu().numpy()
         spent[where] = np.where(chase.done.cpu().numpy(), distance, np.nan)
         return {"correct": correct, "by_gradient": gradient, "by_scores": scores, "spent": spent}
+
+
+def _depends_on_company(chase: Chase, clean: Tensor, raw: Tensor) -> bool:
+    """Return whether rows get other scores in another order: noise, or rows that influence each other.
+
+    Honest models differ by rounding alone, a thousand times less than what is called a difference here.
+    """
+    again = chase.scores(clean.flip(0)).flip(0)
+    return bool((again - raw).abs().max() > 1e-3 * raw.std().clamp(min=1e-12)) if len(raw) > 1 else False
 
 
 def _witnesses(chase: Chase, rows: Sequence[int], right: Tensor, keep: int) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from veriward.checks.evasion.chase import Chase, margins
+from veriward.checks.evasion.chase import Chase
 from veriward.core.streams import Stream
 
 FIRST_SHARE = 0.8  # of the numbers, changed at once in the beginning; the paper's p_init for L-infinity
@@ -32,8 +32,8 @@ class Square:
         low, high = chase.opened.domain.box(clean, chase.threat)
         z = chase.opened.domain.project(_stripes(low, high, rows, stream), clean, chase.threat)
         z = _choose(_allowed(chase, z, where), z, clean)
-        best = margins(chase.scores(z), chase.y[where])
-        keep = ~chase.observe(where, z, best)
+        answer = chase.ask(z, where)
+        best, keep = answer.margin, ~chase.observe(where, z, answer.fooled)
         for query in range(1, self.queries):
             if not bool(keep.all()):
                 where, clean, rows, low, high, z, best = (
@@ -44,10 +44,11 @@ class Square:
             share = share_at(query, self.queries)
             move = _window if clean.ndim >= 3 else _columns
             trial = chase.opened.domain.project(move(z, low, high, rows, share, query, stream), clean, chase.threat)
-            margin = margins(chase.scores(trial), chase.y[where])
-            better = (margin > best) & _allowed(chase, trial, where)
-            z, best = _choose(better, trial, z), torch.where(better, margin, best)
-            keep = ~chase.observe(where, z, best)
+            answer = chase.ask(trial, where)
+            # ties are taken, too: scores of trees and neighbours have plateaus, which only a drifting search crosses
+            better = (answer.margin >= best) & _allowed(chase, trial, where)
+            z, best = _choose(better, trial, z), torch.where(better, answer.margin, best)
+            keep = ~chase.observe(where, trial, answer.fooled)
 
 
 def share_at(query: int, queries: int) -> float:
@@ -80,13 +81,16 @@ def _stripes(low: Tensor, high: Tensor, rows: Tensor, stream: Stream) -> Tensor:
 def _window(z: Tensor, low: Tensor, high: Tensor, rows: Tensor, share: float, query: int, stream: Stream) -> Tensor:
     """Move one square window per row to an end of the box, drawn anew for each channel."""
     height, width = z.shape[-2:]
-    side = max(1, min(round((share * height * width) ** 0.5), height, width))
+    area = share * height * width
+    tall = max(1, min(round(area**0.5), height))
+    wide = max(1, min(round(area / tall), width))  # a square, unless the picture is too flat for it
+    tall = max(1, min(round(area / wide), height))
     place = stream.child("place").uniform(rows, (2,), query)
-    top = (place[:, 0] * (height - side + 1)).long().view(-1, 1, 1)
-    left = (place[:, 1] * (width - side + 1)).long().view(-1, 1, 1)
+    top = (place[:, 0] * (height - tall + 1)).long().view(-1, 1, 1)
+    left = (place[:, 1] * (width - wide + 1)).long().view(-1, 1, 1)
     down = torch.arange(height, device=z.device).view(1, -1, 1)
     across = torch.arange(width, device=z.device).view(1, 1, -1)
-    inside = (down >= top) & (down < top + side) & (across >= left) & (across < left + side)
+    inside = (down >= top) & (down < top + tall) & (across >= left) & (across < left + wide)
     up = stream.child("sign").uniform(rows, (*z.shape[1:-2], 1, 1), query) < 0.5
     inside = inside.view(len(z), *[1] * (z.ndim - 3), height, width)
     return torch.where(inside, torch.where(up, high, low), z)
