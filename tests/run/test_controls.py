@@ -9,6 +9,8 @@ import veriward
 from veriward.checks.fairness import planted
 from veriward.core.journal import Journal
 
+pytestmark = pytest.mark.slow  # each run assesses a subject several times
+
 
 def test_controls_are_in_the_dossier_and_hold(table_folder: Path) -> None:
     with veriward.assess(table_folder, budget="quick") as dossier:

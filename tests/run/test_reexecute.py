@@ -9,6 +9,8 @@ from veriward.core.errors import SettingsError
 from veriward.core.journal import Journal
 from veriward.run.reexecute import reexecute, same
 
+pytestmark = pytest.mark.slow  # each run assesses a subject several times
+
 
 def test_items_come_out_the_same(table_folder: Path) -> None:
     veriward.assess(table_folder, budget="quick").close()

@@ -14,6 +14,8 @@ from veriward.core.journal import Journal
 
 from .subjects import write_table
 
+pytestmark = pytest.mark.slow  # each run assesses a subject several times
+
 KILLS = 10
 
 
