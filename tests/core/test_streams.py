@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.special import ndtr
 
-from veriward.core.streams import CHUNK, GAMMA, Stream, mix, row_key
+from veriward.core.streams import CHUNK, GAMMA, Stream, mix
 
 ROWS = torch.arange(2000)
 
@@ -160,9 +160,3 @@ def test_global_generators_stay_untouched() -> None:
     stream.child("x").generator().random(5)
     assert torch.equal(torch_before, torch.get_rng_state())
     assert np.array_equal(numpy_before, np.random.get_state()[1])
-
-
-def test_names_become_rows_that_int64_holds() -> None:
-    keys = {row_key(f"user {i}") for i in range(1000)}
-    assert len(keys) == 1000
-    assert all(0 <= key < 2**63 for key in keys)

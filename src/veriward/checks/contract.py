@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
     from veriward.adapters.model import Model
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 Need = Literal["labels", "scores", "gradients", "values"]
 METHOD = {"labels": "labels", "scores": "scores", "gradients": "forward", "values": "values"}
 ROWS: Mapping[str, int | None] = {"quick": 200, "standard": 1000, "thorough": None}  # attacked rows
-Item = TypeVar("Item")
 Work = Callable[["Opened", Any], Mapping[str, Any]]
 
 

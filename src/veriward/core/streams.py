@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from veriward.core.canonical import derive_key, digest
+from veriward.core.canonical import derive_key
 
 CHUNK = 1 << 16  # elements mixed at a time: stays in the cache
 
@@ -105,12 +105,3 @@ class Stream:
     def generator(self) -> np.random.Generator:
         """Return a numpy generator for code that draws by the call, not by the row."""
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.key & ((1 << 64) - 1)])))
-
-
-def row_key(name: str) -> int:
-    """Return a stable non-negative row number (< 2**63) for something that is named, not numbered.
-
-    >>> row_key("alice") == row_key("alice")
-    True
-    """
-    return int(digest(name)[:15], 16)

@@ -299,12 +299,3 @@ def group_values(values: Array, most: int = 10) -> tuple[Array, str | None]:
         bands[np.isnan(values.astype(np.float64))] = "?"
         return bands, f"quartiles: {', '.join(names)}"
     return np.array(["?" if v is None or v != v else str(v) for v in values.tolist()], dtype=object), None  # noqa: PLR0124
-
-
-def as_mapping(domain: TableDomain, row: Tensor) -> Mapping[str, Any]:
-    """Return one encoded row by column name, without private columns."""
-    return {c.name: _cell(c, float(row[i])) for i, c in enumerate(domain.columns) if not c.private}
-
-
-def _cell(column: Column, value: float) -> Any:
-    return column.vocabulary[int(value)] if column.vocabulary else value
