@@ -1,15 +1,17 @@
 """Fitted scikit-learn estimators and pipelines, from `.skops` files or live."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from veriward.adapters.artefact import Artefact
+from veriward.adapters.loading import Loading
+from veriward.adapters.scan import skops_types
 from veriward.core.data import Table
 from veriward.core.errors import ArtefactError
-from veriward.core.subject import Access
+from veriward.core.subject import Access, Subject
 
 
 class EstimatorBackend:
@@ -48,13 +50,15 @@ class EstimatorBackend:
         return x.numpy() if isinstance(x, Tensor) else x
 
 
-def from_skops(path: Path, *, trusted: tuple[str, ...]) -> EstimatorBackend:
-    """Load a `.skops` file; `trusted` are its types as the scanner allowed them."""
+def from_skops(artefact: Artefact, subject: Subject, how: Loading) -> EstimatorBackend:
+    """Load a `.skops` file with the types that the scanner allowed, and no others."""
     import skops.io
 
+    path, content = artefact.path, artefact.content()
+    trusted = skops_types(content)
     try:
-        wanted = skops.io.get_untrusted_types(file=path)
-        estimator = skops.io.load(path, trusted=[name for name in wanted if name in trusted])
+        wanted = skops.io.get_untrusted_types(data=content)
+        estimator = skops.io.loads(content, trusted=[name for name in wanted if name in trusted])
     except Exception as error:
         text = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
         raise ArtefactError(

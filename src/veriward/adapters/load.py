@@ -1,11 +1,12 @@
 """From a subject's model to a backend: live objects as they are, files only after the scanner has passed them."""
 
-from dataclasses import dataclass
-from pathlib import Path
+from importlib import import_module
 
 import torch
 
+from veriward.adapters.artefact import Artefact
 from veriward.adapters.callables import CallableBackend
+from veriward.adapters.loading import Loading, choose_device
 from veriward.adapters.model import Backend
 from veriward.core.errors import ArtefactError, SettingsError
 from veriward.core.subject import Subject
@@ -13,14 +14,12 @@ from veriward.core.subject import Subject
 FORMATS = ".pt2 (torch.export), .safetensors with a factory, .skops"
 
 
-@dataclass(frozen=True)
-class Loading:
-    """How the user wants a model to be opened."""
-
-    device: str = "auto"
-    batch_size: int | None = None
-    trust: bool = False  # load what the scanner calls unknown
-    code: bool = True  # run code that the subject names
+# Which function of which module opens a kind: (artefact, subject, how) -> backend. Imported only when it is asked for.
+OPENERS: dict[str, tuple[str, str]] = {
+    "safetensors": ("modules", "from_safetensors"),
+    "skops": ("estimators", "from_skops"),
+    "torch-export": ("modules", "from_export"),
+}
 
 
 def load_backend(subject: Subject, how: Loading) -> Backend:
@@ -35,8 +34,7 @@ def load_backend(subject: Subject, how: Loading) -> Backend:
         raise SettingsError(
             f"model.path = {subject.model.path!r}: served models are not read by this version; want a file"
         )
-    kind = _scanned(path, how)
-    return _from_file(subject, path, kind, how)
+    return _from_file(Artefact.passed(path, trust=how.trust), subject, how)
 
 
 def _live(subject: Subject, how: Loading) -> Backend:
@@ -54,40 +52,9 @@ def _live(subject: Subject, how: Loading) -> Backend:
     raise SettingsError(f"model: {type(model).__name__} cannot be asked; want a module, an estimator or a callable")
 
 
-def choose_device(device: str) -> str:
-    """Return the torch device for "auto", "cpu" or "cuda"; SettingsError if it is not there."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.split(":", maxsplit=1)[0] == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("--device cuda: torch finds no CUDA device here; use cpu or auto")
-    if device.split(":", maxsplit=1)[0] not in ("cpu", "cuda"):
-        raise SettingsError(f"--device {device}: not known; want auto, cpu or cuda")
-    return device
-
-
-def _scanned(path: Path, how: Loading) -> str:
-    """Return the kind of a file by its content; refuse what is not clean unless the user trusts the unknown."""
-    from veriward.adapters.scan import scan
-
-    result = scan(path)
-    if result.outcome == "clean" or (result.outcome == "unknown" and how.trust):
-        return result.kind
-    found = "; ".join(f"{r.what} ({r.where}): {r.why}" for r in result.reasons if r.outcome == result.outcome)
-    hint = "it is not loaded" if result.outcome == "dangerous" else "if you know where it comes from, --trust loads it"
-    raise ArtefactError(f"{path}: the scanner says {result.outcome}: {found[:600]}; {hint}")
-
-
-def _from_file(subject: Subject, path: Path, kind: str, how: Loading) -> Backend:
-    if kind == "skops":
-        from veriward.adapters.estimators import from_skops
-        from veriward.adapters.scan import skops_types
-
-        return from_skops(path, trusted=skops_types(path))
-    from veriward.adapters import modules
-
-    device = choose_device(how.device)
-    if kind == "torch-export":
-        return modules.from_export(path, device=device, batch_size=how.batch_size)
-    if kind == "safetensors":
-        return modules.from_safetensors(path, subject, device=device, batch_size=how.batch_size, code=how.code)
-    raise ArtefactError(f"{path}: holds {kind}, which this version does not load; want {FORMATS}")
+def _from_file(artefact: Artefact, subject: Subject, how: Loading) -> Backend:
+    if artefact.kind not in OPENERS:
+        raise ArtefactError(f"{artefact.path}: holds {artefact.kind}, which this version does not load; want {FORMATS}")
+    module, function = OPENERS[artefact.kind]
+    opener = getattr(import_module(f"veriward.adapters.{module}"), function)
+    return opener(artefact, subject, how)  # type: ignore[no-any-return]  # the table names openers alone

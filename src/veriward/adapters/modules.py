@@ -1,15 +1,17 @@
 """Torch modules: live ones, `.pt2` programs and `.safetensors` weights with a factory. Tiles make rows independent."""
 
 import copy
+import io
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from veriward.adapters.artefact import Artefact
 from veriward.adapters.code import load_function
+from veriward.adapters.loading import Loading, choose_device
 from veriward.adapters.model import Classes
 from veriward.core.data import Table
 from veriward.core.errors import ArtefactError, ModelError
@@ -90,10 +92,13 @@ def from_live(module: nn.Module, *, device: str | None, batch_size: int | None) 
     return ModuleBackend(twin.to(device or where), format="module", device=device or where, batch_size=batch_size)
 
 
-def from_export(path: Path, *, device: str, batch_size: int | None) -> ModuleBackend:
+def from_export(artefact: Artefact, subject: Subject, how: Loading) -> ModuleBackend:
     """Load a `.pt2` file that the scanner found clean; a fixed batch becomes the size of the tiles."""
+    path, device = artefact.path, choose_device(how.device)
     try:
-        program = torch.export.load(path)
+        program = torch.export.load(io.BytesIO(artefact.content()))
+    except ArtefactError:
+        raise
     except Exception as error:
         text = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ArtefactError(f"{path}: cannot be loaded as an exported program ({text}); export it again") from error
@@ -105,7 +110,7 @@ def from_export(path: Path, *, device: str, batch_size: int | None) -> ModuleBac
     module = program.module()
     for parameter in module.parameters():
         parameter.requires_grad_(False)
-    backend = ModuleBackend(module.to(device), format="pt2", device=device, batch_size=batch_size, static=static)
+    backend = ModuleBackend(module.to(device), format="pt2", device=device, batch_size=how.batch_size, static=static)
     backend.width = int(shapes[0][1]) if len(shapes[0]) == 2 and isinstance(shapes[0][1], int) else None
     return backend
 
@@ -122,16 +127,19 @@ def _built(name: str, factory: Callable[[], Any]) -> nn.Module:
     return module
 
 
-def from_safetensors(path: Path, subject: Subject, *, device: str, batch_size: int | None, code: bool) -> ModuleBackend:
+def from_safetensors(artefact: Artefact, subject: Subject, how: Loading) -> ModuleBackend:
     """Load weights into the module that the subject's factory builds."""
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
+    path, device = artefact.path, choose_device(how.device)
     if subject.model.factory is None:
         raise ArtefactError(f"{path}: holds weights alone; name model.factory, e.g. 'net:build'")
-    module = _built(subject.model.factory, load_function(subject, subject.model.factory, "model.factory", code=code))
+    module = _built(
+        subject.model.factory, load_function(subject, subject.model.factory, "model.factory", code=how.code)
+    )
     try:
-        missing, surplus = module.load_state_dict(load_file(path), strict=False)
+        missing, surplus = module.load_state_dict(load(artefact.content()), strict=False)
     except (SafetensorError, RuntimeError, OSError) as error:
         text = " ".join(str(error).split())[:300]
         raise ArtefactError(f"{path}: does not fit what {subject.model.factory} builds: {text}") from error
@@ -139,4 +147,4 @@ def from_safetensors(path: Path, subject: Subject, *, device: str, batch_size: i
         names = ", ".join([*(f"missing {name}" for name in missing), *(f"surplus {name}" for name in surplus)][:8])
         raise ArtefactError(f"{path}: does not fit what {subject.model.factory} builds: {names}")
     module.eval().requires_grad_(False)
-    return ModuleBackend(module.to(device), format="safetensors", device=device, batch_size=batch_size)
+    return ModuleBackend(module.to(device), format="safetensors", device=device, batch_size=how.batch_size)

@@ -11,7 +11,8 @@ from torch import Tensor
 from veriward.adapters.agreement import check_gaps, check_splits
 from veriward.adapters.answers import ask, granted_access, number_labels
 from veriward.adapters.inputs import build_domain, infer_kind
-from veriward.adapters.load import Loading, load_backend
+from veriward.adapters.load import load_backend
+from veriward.adapters.loading import Loading
 from veriward.adapters.model import Classes, Model, granted
 from veriward.adapters.modules import ModuleBackend
 from veriward.core.data import Split, load_split

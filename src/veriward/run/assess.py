@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from veriward.adapters.load import Loading
+from veriward.adapters.loading import Loading
 from veriward.adapters.opened import Opened, open_subject
 from veriward.checks.registry import registry
 from veriward.core.canonical import digest

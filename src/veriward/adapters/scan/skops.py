@@ -4,8 +4,6 @@ Every node is judged as skops would build it (skops/io/_general.py, _numpy.py, _
 and 2), by the allowlists of sklearn_types.py.
 """
 
-from pathlib import Path
-
 from veriward.core.errors import ArtefactError
 
 from .jsons import BadJson, read_json
@@ -13,7 +11,7 @@ from .members import scan_member
 from .nodes import LOADERS
 from .place import Exhausted, Place, Purse
 from .result import Notes
-from .source import opened
+from .source import Source
 from .unpack import unpacked
 from .walk import Walk
 from .zips import Archive, read_archive
@@ -37,29 +35,24 @@ def scan_skops(archive: Archive, place: Place) -> None:
             scan_member(archive, member, place)
 
 
-def skops_types(path: str | Path) -> tuple[str, ...]:
-    """The names of all types and functions in a skops file, sorted: what skops.io.load has to be told to trust.
+def skops_types(content: bytes) -> tuple[str, ...]:
+    """The names of all types and functions in a skops file, sorted: what skops.io.loads has to be told to trust.
 
-    Ask only after scan(path) said `clean`: then these are exactly the names that the allowlist accepted. Raises
-    ArtefactError where the file is no skops file.
+    Ask only after scan(path) said `clean` of the same bytes: then these are exactly the names that the allowlist
+    accepted. Raises ArtefactError where it is no skops file.
 
-    >>> skops_types("missing.skops")  # doctest: +ELLIPSIS
+    >>> skops_types(b"")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    veriward.core.errors.ArtefactError: missing.skops: cannot be opened (No such file or directory); a readable ...
+    veriward.core.errors.ArtefactError: holds no schema.json; a file of skops.io.dump was wanted, scan it to see what ...
     """
-    place = Place(str(path), Notes(), Purse(), lambda source, place: "unknown")
-    with opened(Path(path)) as (source, _):
-        archive = read_archive(source, place)
-        if archive is None or archive.named(_SCHEMA) is None:
-            raise ArtefactError(
-                f"{path}: holds no {_SCHEMA}; a file of skops.io.dump was wanted, scan it to see what it is."
-            )
-        try:
-            return tuple(sorted(_walked(archive, place).types))
-        except (Exhausted, RecursionError) as error:
-            raise ArtefactError(
-                f"{path}: is too large or too deep to be read; a file of skops.io.dump was wanted."
-            ) from error
+    place = Place("skops", Notes(), Purse(), lambda source, place: "unknown")
+    archive = read_archive(Source.of(content), place)
+    if archive is None or archive.named(_SCHEMA) is None:
+        raise ArtefactError(f"holds no {_SCHEMA}; a file of skops.io.dump was wanted, scan it to see what it is.")
+    try:
+        return tuple(sorted(_walked(archive, place).types))
+    except (Exhausted, RecursionError) as error:
+        raise ArtefactError("a skops file too large or too deep to be read; a smaller one was wanted.") from error
 
 
 def _walked(archive: Archive, place: Place) -> Walk:

@@ -1,0 +1,68 @@
+"""A scanned file as loaders get it: the very bytes that the scanner saw, whatever has become of the path since."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from veriward.adapters.scan import ScanResult, scan
+from veriward.core.errors import ArtefactError
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A file that passed the scan. Loaders take its bytes from here: a path can be swapped between scan and load.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "state.pkl"
+    >>> _ = path.write_bytes(b"N.")
+    >>> artefact = Artefact.passed(path, trust=False)
+    >>> artefact.kind, artefact.content()
+    ('pickle', b'N.')
+    """
+
+    path: Path
+    scanned: ScanResult
+
+    @classmethod
+    def passed(cls, path: Path, *, trust: bool) -> "Artefact":
+        """Scan a file; ArtefactError unless it is clean, or unknown and trusted by the user."""
+        result = scan(path)
+        if result.outcome == "clean" or (result.outcome == "unknown" and trust):
+            return cls(path, result)
+        found = "; ".join(f"{r.what} ({r.where}): {r.why}" for r in result.reasons if r.outcome == result.outcome)
+        hint = "it is not loaded"
+        if result.outcome == "unknown":
+            hint = "if you know where it comes from, --trust loads it"
+        raise ArtefactError(f"{path}: the scanner says {result.outcome}: {found[:600]}; {hint}")
+
+    @property
+    def kind(self) -> str:
+        """What the file is, by its content."""
+        return self.scanned.kind
+
+    def content(self) -> bytes:
+        """Return the bytes that were scanned; ArtefactError if the file holds others by now."""
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise ArtefactError(f"{self.path}: cannot be read ({error.strerror}); check the file") from error
+        if hashlib.sha256(content).hexdigest() != self.scanned.sha256:
+            raise ArtefactError(
+                f"{self.path}: changed between the scan and the load; run again when nobody writes to it"
+            )
+        return content
+
+    @contextmanager
+    def copy(self, name: str) -> Iterator[Path]:
+        """Yield the path of a private copy called `name`, for loaders that want a path; it is gone afterwards."""
+        content = self.content()
+        with tempfile.TemporaryDirectory(prefix="veriward-") as folder:  # readable by this user alone
+            path = Path(folder) / name
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            yield path
