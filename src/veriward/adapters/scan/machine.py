@@ -6,17 +6,18 @@ knowing, and a reader more forgiving than CPython might get there.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .builds import complaint
 from .calls import CALLS, Arguments, is_data, is_made, storage_bytes
+from .dialects import Dialect
 from .names import resolved
 from .opcodes import OPCODES, Broken, Reader
 from .place import Place
 from .result import Outcome
 from .source import Source
 from .stack import Stack
-from .values import UNKNOWN, Data, Global, Made, Unknown, Value, packed
+from .values import UNKNOWN, Data, Global, Made, Unknown, Value, name_of, packed
 
 _MAX_INDEX = 1 << 22
 _BATCH = 1024  # opcodes paid for at once
@@ -42,6 +43,8 @@ class Machine:
     result: Value = UNKNOWN
     before_error: Outcome | None = None  # what was noted when the stream first did what a real machine refuses
     at: int = 0
+    dialect: Dialect = field(default_factory=Dialect)
+    frame_end: int = 0  # a reader that buffers frames has taken all bytes up to here
 
     def __post_init__(self) -> None:
         self.stack = Stack(self._malformed)
@@ -150,28 +153,28 @@ class Machine:
         self._fill("list")
 
     def _on_setitem(self, _: Value) -> None:
-        self.stack.pop()
-        self.stack.pop()
-        self._fill("dict")
+        value, key = self.stack.pop(), self.stack.pop()
+        self._fill("dict", [key, value])
 
     def _on_setitems(self, _: Value) -> None:
-        self.stack.since_mark()
-        self._fill("dict")
+        self._fill("dict", self.stack.since_mark())
 
     def _on_additems(self, _: Value) -> None:
         self.stack.since_mark()
         self._fill("set")
 
-    def _fill(self, kind: str) -> None:
+    def _fill(self, kind: str, items: list[Value] | None = None) -> None:
         target = self.stack.top()
+        if items is not None:
+            self.dialect.filled(target, items)
         if isinstance(target, Unknown) or is_data(target, kind) or is_made(target, kind):
             return
-        self.place.unknown(self.at, _name_of(target), "items are put into something that is no plain container")
+        self.place.unknown(self.at, name_of(target), "items are put into something that is no plain container")
 
     # -- names and calls -----------------------------------------------------------------------------------------
 
     def _named(self, module: str, name: str) -> Global:
-        found = resolved(module, name)
+        found = self.dialect.named(module, name) or resolved(module, name)
         if found.outcome == "dangerous":
             self.place.dangerous(self.at, found.path, "names code that can run commands, open files or import anything")
         elif found.outcome == "unknown":
@@ -211,25 +214,29 @@ class Machine:
     def _on_new_with_keywords(self, _: Value) -> None:
         self.stack.pop()
         arguments = self.stack.pop()
-        self.place.unknown(self.at, _name_of(self.stack.top()), "is built with keywords, which no harmless file needs")
+        self.place.unknown(self.at, name_of(self.stack.top()), "is built with keywords, which no harmless file needs")
         self._call(self.stack.pop(), arguments)
 
     def _on_build(self, _: Value) -> None:
         state = self.stack.pop()
         target = self.stack.top()
-        if isinstance(target, Unknown) or (isinstance(target, Global) and target.outcome != "clean"):
+        if (
+            self.dialect.built(self, target, state)
+            or isinstance(target, Unknown)
+            or (isinstance(target, Global) and target.outcome != "clean")
+        ):
             return
         why = complaint(target, state)
         if why is not None:
             note = self.place.dangerous if isinstance(target, Global) else self.place.unknown
-            note(self.at, _name_of(target), why)
+            note(self.at, name_of(target), why)
 
     def _call(self, function: Value, arguments: Value) -> None:
         if isinstance(function, Global):
             self.stack.push(self._called(function, arguments))
             return
         if not isinstance(function, Unknown):
-            self._hidden(_name_of(function), "calls something that the stream does not name")
+            self._hidden(name_of(function), "calls something that the stream does not name")
         self.stack.push(UNKNOWN)
 
     def _hidden(self, what: str, why: str) -> None:
@@ -249,7 +256,7 @@ class Machine:
         return made
 
     def _made(self, path: str, arguments: Value) -> Value:
-        rule = CALLS.get(path)
+        rule = self.dialect.rule(path) or CALLS.get(path)
         known: Arguments | None = arguments if isinstance(arguments, tuple) else None
         return rule(known) if rule is not None and known is not None else None
 
@@ -291,17 +298,17 @@ class Machine:
             ):
                 width = storage_bytes(kind.path)
                 if width and _LOCATION.fullmatch(location) and 0 <= count < 1 << 48:
-                    return self._stored(key, width * count)
+                    return self._stored(key, width, count)
         if not isinstance(name, Unknown):
             why = "is a persistent id that torch does not write, or stands outside a torch file"
-            self.place.unknown(self.at, _name_of(name), why)
+            self.place.unknown(self.at, name_of(name), why)
         return UNKNOWN
 
-    def _stored(self, key: str, size: int) -> Value:
+    def _stored(self, key: str, width: int, count: int) -> Value:
         assert self.storages is not None
-        if self.storages.setdefault(key, size) != size:
+        if self.storages.setdefault(key, width * count) != width * count:
             self.place.unknown(self.at, f"storage {key}", "is given two sizes, so tensors could reach beyond it")
-        return Made("storage", key)
+        return Made("storage", key, count)
 
     def _on_next_buffer(self, _: Value) -> None:
         self.place.unknown(self.at, "NEXT_BUFFER", "takes content that is not in the file")
@@ -315,19 +322,10 @@ class Machine:
             self._malformed(f"claims protocol {number}, which does not exist")
 
     def _on_frame(self, size: Value) -> None:
-        if isinstance(size, int) and self.reader.at + size > self.reader.source.size:
+        assert isinstance(size, int)
+        self.frame_end = self.reader.at + size
+        if self.frame_end > self.reader.source.size:
             self._malformed("holds a frame longer than itself")
-
-
-def _name_of(value: Value) -> str:
-    match value:
-        case Global():
-            return value.path
-        case Data() | Made():
-            return value.kind
-        case tuple():
-            return "tuple"
-    return type(value).__name__
 
 
 _ACTIONS = {code: (action, getattr(Machine, f"_on_{action}"), decode) for code, (action, decode) in OPCODES.items()}

@@ -228,6 +228,10 @@ def _constant(value: Value) -> Decoder:
     return lambda _: value
 
 
+def _empty_dict(reader: Reader) -> Value:
+    return Data("dict", reader.at)  # where it was made tells it from other dicts
+
+
 def _unsigned(size: int) -> Decoder:
     return lambda reader: reader.number(size)
 
@@ -273,7 +277,7 @@ OPCODES: dict[int, tuple[str, Decoder]] = {
         ("\x8e", "push", _bytes(8)),
         ("\x96", "push", _bytes(8)),
         ("]", "push", _constant(Data("list"))),
-        ("}", "push", _constant(Data("dict"))),
+        ("}", "push", _empty_dict),
         (")", "push", _constant(())),
         ("\x8f", "push", _constant(Data("set"))),
         ("\x97", "next_buffer", _nothing),

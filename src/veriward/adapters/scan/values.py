@@ -49,7 +49,8 @@ class Global:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a harmless call returned: a tensor, an array, a dtype (its letters in `detail`), a storage.
+    """What a harmless call returned: a tensor, an array, a dtype (its letters in `detail`), a storage (its key, and
+    its number of elements in `count`).
 
     >>> Made("dtype", "f8").detail
     'f8'
@@ -57,6 +58,7 @@ class Made:
 
     kind: str
     detail: str = ""
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +78,17 @@ def packed(items: list[Value]) -> Value:
     (1, 2)
     """
     return tuple(items) if len(items) <= KEPT_ITEMS else Data("tuple")
+
+
+def name_of(value: Value) -> str:
+    """What to call a value in a finding.
+
+    >>> name_of(Data("list")), name_of(3)
+    ('list', 'int')
+    """
+    match value:
+        case Global():
+            return value.path
+        case Data() | Made():
+            return value.kind
+    return type(value).__name__
