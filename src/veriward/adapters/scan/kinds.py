@@ -4,6 +4,7 @@ import codecs
 import re
 
 from .arrays import MAGIC as NPY
+from .protobuf_kinds import protobuf_kind
 from .safetensors import looks_like_safetensors
 from .source import Source
 from .zips import END, LOCAL, has_directory
@@ -32,11 +33,10 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"7z\xbc\xaf\x27\x1c", "compressed"),
     (b"{L\0", "xgboost"),
     (b"binf", "xgboost"),
-    (b'{"learner"', "xgboost"),
     (b"tree\nversion=", "lightgbm"),
     (b"PAR1", "parquet"),
 )
-_ONNX = re.compile(rb"\x08[\x01-\x20](\x12|\x1a|\x22|\x3a|\x42)", re.DOTALL)
+_XGBOOST = re.compile(rb'\s*\{\s*("version"\s*:\s*\[[\d,\s]{1,64}\]\s*,\s*)?"learner"\s*:')
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 
 
@@ -77,8 +77,10 @@ def _sniffed_weakly(source: Source, lead: bytes) -> str:
     if has_directory(source):
         return "zip"  # with something before its first member, which the reader of zips will tell
     if _is_text(source):
+        if _XGBOOST.match(source.read(0, 256)):
+            return "xgboost"
         return "json" if lead.lstrip()[:1] in (b"{", b"[") else "text"
-    return "onnx" if _ONNX.match(lead) else "unknown"
+    return protobuf_kind(source) or "unknown"
 
 
 def _is_text(source: Source) -> bool:

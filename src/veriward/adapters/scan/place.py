@@ -1,7 +1,8 @@
 """Where the scanner stands in nested content, what it may still spend, and where it writes what it finds."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import NoReturn
 
 from .result import Notes, Outcome, Reason, shown
@@ -25,7 +26,9 @@ class Purse:
     inflated: int = 1 << 30  # bytes decompressed
     members: int = 200_000
     records: int = 20_000_000  # nodes of decision trees
+    fields: int = 6_000_000  # fields of protobuf messages and values of UBJSON, about ten seconds
     expressions: int = 8_000_000  # characters of sizes and guards in programs
+    structures: int = 32_000_000  # bytes of structure in HDF5 files
     findings: int = 100_000
 
     def spend(self, what: str, amount: int) -> None:
@@ -46,6 +49,8 @@ class Place:
 
     `pasted`: the loader pastes texts from here into code, so none may hold quotes, backslashes or control characters.
     `look(source, place)` types and reads nested content, whatever it is, and returns its kind.
+    `folder` is where the file lies, for formats that keep tensors beside it; nested content has none.
+    `parts` collects the hashes of such files, by their path below the folder.
 
     >>> place = Place("a.zip", Notes(), Purse(), lambda source, place: "text")
     >>> place.inside("b.pkl").name
@@ -58,6 +63,8 @@ class Place:
     look: Callable[[Source, "Place"], str]
     depth: int = 0
     pasted: bool = False
+    folder: Path | None = None
+    parts: dict[str, str] = field(default_factory=dict)
 
     def inside(self, member: str) -> "Place":
         """The place of a member of this archive.
@@ -65,7 +72,7 @@ class Place:
         >>> Place("a", Notes(), Purse(), lambda s, p: "").inside("b").depth
         1
         """
-        return replace(self, name=f"{self.name}/{shown(member, 80)}", depth=self.depth + 1)
+        return replace(self, name=f"{self.name}/{shown(member, 80)}", depth=self.depth + 1, folder=None)
 
     def pasting(self) -> "Place":
         """The same place, where texts end up in code.

@@ -27,6 +27,9 @@ class Reason:
 class ScanResult:
     """The verdict on one file. `clean` means: every part was read, and all of it is on the allowlist.
 
+    `parts`: (path, sha256), sorted, of the files beside it that loading it reads, too, like the external data of an
+    ONNX model. Their paths are relative to the folder of the file; a verdict holds as long as none of them changes.
+
     >>> ScanResult("clean", "safetensors", "00" * 32, ()).outcome
     'clean'
     """
@@ -35,6 +38,7 @@ class ScanResult:
     kind: str
     sha256: str
     reasons: tuple[Reason, ...]
+    parts: tuple[tuple[str, str], ...] = ()
 
 
 def worst(first: Outcome, second: Outcome) -> Outcome:

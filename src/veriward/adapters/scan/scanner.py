@@ -5,6 +5,7 @@ from pathlib import Path
 from .archives import scan_zip
 from .arrays import scan_npy
 from .kinds import sniffed
+from .onnx import scan_onnx
 from .pickles import scan_guess, scan_pickles
 from .place import MAX_DEPTH, Exhausted, Place, Purse
 from .result import Notes, ScanResult, shown
@@ -17,6 +18,7 @@ _NOT_READ = {
     "text": "is plain text, which no loader of models should run",
     "json": "is JSON of a kind that is not read yet",
     "unknown": "is of no kind that is known",
+    "tensorflow": "is a TensorFlow graph, whose operators can read and write files: save it as .keras or as ONNX",
     "compressed": "is compressed as a whole: unpack it and scan what is inside",
     "tar": "is a tar, which old checkpoints were: unpack it and scan what is inside",
 }
@@ -38,14 +40,14 @@ def scan(path: str | Path) -> ScanResult:
     """
     path = Path(path)
     notes = Notes()
-    place = Place(shown(path.name, 80), notes, Purse(), look)
+    place = Place(shown(path.name, 80), notes, Purse(), look, folder=path.parent)
     with opened(path) as (source, changed):
         kind = _bounded(source, place)
         sha256 = source.sha256()
         if changed():
             place.purse.findings += 1
             place.unknown(0, "the file", "changed while it was read; scan it again when nobody writes to it")
-    return ScanResult(notes.outcome, kind, sha256, notes.reasons)
+    return ScanResult(notes.outcome, kind, sha256, notes.reasons, tuple(sorted(place.parts.items())))
 
 
 def _bounded(source: Source, place: Place) -> str:
@@ -88,6 +90,8 @@ def _look_twice(kind: str, source: Source, place: Place) -> str:
         scan_safetensors(source, place)
     elif kind == "npy":
         scan_npy(source, place)
+    elif kind == "onnx":
+        scan_onnx(source, place)
     elif kind == "executable":
         place.dangerous(0, kind, "is a program or a library, not a model")
     else:
