@@ -16,9 +16,12 @@ FORMATS = ".pt2 (torch.export), .safetensors with a factory, .skops"
 
 # Which function of which module opens a kind: (artefact, subject, how) -> backend. Imported only when it is asked for.
 OPENERS: dict[str, tuple[str, str]] = {
+    "hdf5": ("keras", "from_hdf5"),
+    "keras": ("keras", "from_keras"),
     "safetensors": ("modules", "from_safetensors"),
     "skops": ("estimators", "from_skops"),
     "torch-export": ("modules", "from_export"),
+    "torchscript": ("torchscript", "from_torchscript"),
 }
 
 

@@ -115,7 +115,7 @@ def from_export(artefact: Artefact, subject: Subject, how: Loading) -> ModuleBac
     return backend
 
 
-def _built(name: str, factory: Callable[[], Any]) -> nn.Module:
+def built(name: str, factory: Callable[[], Any]) -> nn.Module:
     """Call the user's factory; ArtefactError if it raises, leaves, or returns something else than a module."""
     try:
         with torch.random.fork_rng(devices=[]):  # building layers draws from the global generator: the caller's is kept
@@ -135,7 +135,7 @@ def from_safetensors(artefact: Artefact, subject: Subject, how: Loading) -> Modu
     path, device = artefact.path, choose_device(how.device)
     if subject.model.factory is None:
         raise ArtefactError(f"{path}: holds weights alone; name model.factory, e.g. 'net:build'")
-    module = _built(
+    module = built(
         subject.model.factory, load_function(subject, subject.model.factory, "model.factory", code=how.code)
     )
     try:
