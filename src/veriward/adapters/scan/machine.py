@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from .builds import complaint
 from .calls import CALLS, Arguments, is_data, is_made, storage_bytes
 from .dialects import Dialect
-from .names import resolved
+from .names import advice, resolved
 from .opcodes import OPCODES, Broken, Reader
 from .place import Place
 from .result import Outcome
@@ -178,7 +178,7 @@ class Machine:
         if found.outcome == "dangerous":
             self.place.dangerous(self.at, found.path, "names code that can run commands, open files or import anything")
         elif found.outcome == "unknown":
-            self.place.unknown(self.at, found.path, "names code that is not on the allowlist")
+            self.place.unknown(self.at, found.path, advice(found))
         return found
 
     def _on_name(self, names: Value) -> None:

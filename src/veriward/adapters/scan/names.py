@@ -21,3 +21,14 @@ def resolved(module: str, name: str) -> Global:
 
 
 _ALLOWED = CALLS.keys() | TYPES
+
+
+def advice(found: Global) -> str:
+    """Why a name that nobody knows is not accepted, and what to do where that is known.
+
+    >>> advice(Global("a", "B", "unknown"))
+    'names code that is not on the allowlist'
+    """
+    if found.module.partition(".")[0] == "sklearn":
+        return "names a class of scikit-learn, which pickle fills unseen; save the estimator with skops.io.dump"
+    return "names code that is not on the allowlist"

@@ -1,5 +1,6 @@
 """Streams of pickles: one after the other, with what is left over."""
 
+from .joblibs import Joblib
 from .legacy import MAGIC, scan_legacy
 from .machine import Machine
 from .opcodes import Reader
@@ -9,21 +10,37 @@ from .zips import LOCAL
 
 
 def scan_pickles(source: Source, place: Place) -> str:
-    r"""Read every pickle of a stream and note what it holds; returns the kind, "pickle" or "torch-legacy".
+    r"""Read every pickle of a stream and note what it holds; returns the kind: "pickle", "joblib" or "torch-legacy".
 
     >>> from .place import Purse
     >>> from .result import Notes
     >>> scan_pickles(Source.of(b"N."), Place("x", Notes(), Purse(), lambda source, place: ""))
     'pickle'
     """
-    machine = Machine(Reader(source), place)
-    if not machine.run():
-        return "pickle"
+    joblib = Joblib()
+    machine = Machine(Reader(source), place, dialect=joblib)
+    finished = machine.run()
+    kind = "joblib" if joblib.arrays else "pickle"
+    if joblib.arrays:
+        _scan_elements(source, place)
+    if not finished:
+        return kind
     if machine.result == MAGIC:
         scan_legacy(source, machine.reader.at, place)
         return "torch-legacy"
     scan_rest(source, machine.reader.at, place)
-    return "pickle"
+    return kind
+
+
+def _scan_elements(source: Source, place: Place) -> None:
+    """pickle.load goes on inside the arrays of a joblib file, so their bytes may not lead it to anything."""
+    trial = place.trial()
+    machine = Machine(Reader(source), trial, dialect=Joblib(skips=False))
+    sound = _tried(machine, place) and machine.before_error is None
+    if machine.outcome == "dangerous":
+        place.merge(trial)
+    elif sound:
+        place.unknown(machine.at, "array", "holds bytes that are a pickle of their own for pickle.load")
 
 
 def scan_rest(source: Source, at: int, place: Place) -> None:

@@ -7,8 +7,8 @@ from .source import Source
 from .zips import UNREADABLE, Archive, Member
 
 _STORED, _DEFLATED = 0, 8
-_MAX_INFLATED = 1 << 28
-_MAX_RATIO, _SMALL = 200, 1 << 24  # a bomb is both dense and large; 16 MiB of zeros harm nobody
+MAX_INFLATED = 1 << 28
+MAX_RATIO, SMALL = 200, 1 << 24  # a bomb is both dense and large; 16 MiB of zeros harm nobody
 _MAX_CHECKED = 1 << 26  # checksums of larger members would be read for nothing: they prove no intent
 _CHUNK = 1 << 16
 
@@ -40,10 +40,10 @@ def unpacked(archive: Archive, member: Member, place: Place) -> Source | None:
 
 
 def _inflated(packed: Source, member: Member, place: Place) -> Source | None:
-    if member.size > _SMALL and member.size > _MAX_RATIO * member.packed:
+    if member.size > SMALL and member.size > MAX_RATIO * member.packed:
         place.unknown(member.header_at, f"{member.size} bytes", f"are packed in {member.packed}: a decompression bomb")
         return None
-    if member.size > _MAX_INFLATED:
+    if member.size > MAX_INFLATED:
         place.unknown(member.header_at, f"{member.size} bytes", "are too many to be unpacked by a scan; store them")
         return None
     place.purse.spend("inflated", member.size)
