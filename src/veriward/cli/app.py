@@ -8,7 +8,7 @@ import typer
 from veriward import __version__
 from veriward.core.errors import VeriwardError
 
-VERBS = ("demo", "init", "assess", "report", "checks", "verify", "key")
+VERBS = ("demo", "init", "assess", "report", "checks", "scan", "sign", "verify", "key")
 CRASH, INTERRUPTED, WRONG = 70, 130, 2
 
 app = typer.Typer(

@@ -66,3 +66,26 @@ def read_public(path: Path) -> "Ed25519PublicKey":
     if not isinstance(key, Ed25519PublicKey):
         raise ArtefactError(f"{path}: not an Ed25519 public key; want the .pub of veriward key new")
     return key
+
+
+def public_hex(key: "Ed25519PublicKey") -> str:
+    """Return the 32 bytes of a public key in hex: the form in which seals and signed lists carry it."""
+    from cryptography.hazmat.primitives import serialization as s
+
+    return key.public_bytes(s.Encoding.Raw, s.PublicFormat.Raw).hex()
+
+
+def is_signed(message: bytes, signature: str, public: str) -> bool:
+    """Whether `signature` (hex) is that of `message` under the public key (hex); False for what is no hex.
+
+    >>> is_signed(b"", "00", "no hex")
+    False
+    """
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(bytes.fromhex(signature), message)
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True

@@ -7,7 +7,7 @@ from typing import Any
 from veriward.core.canonical import canonical
 from veriward.core.errors import DossierError
 from veriward.core.journal import Journal, Row
-from veriward.core.keys import read_private, read_public
+from veriward.core.keys import is_signed, public_hex, read_private, read_public
 
 SEALED = ("head", "seq", "time", "policy")
 
@@ -25,10 +25,8 @@ class Verification:
 
 def seal(journal: Journal, key: Path, *, policy: str, time: str) -> int:
     """Append a signature over everything so far, unless this key has just done so; returns how many rows it covers."""
-    from cryptography.hazmat.primitives import serialization as s
-
     private = read_private(key)
-    public = private.public_key().public_bytes(s.Encoding.Raw, s.PublicFormat.Raw).hex()
+    public = public_hex(private.public_key())
     last = journal.last()
     assert last is not None
     if last.kind == "seal" and last.body.get("public_key") == public:
@@ -66,7 +64,7 @@ def _unfinished(rows: list[Row]) -> list[str]:
 
 def _check_seals(rows: list[Row], key: Path | None) -> tuple[int | None, list[str], list[str]]:
     """Return how many rows a good seal covers, the damage and the notes."""
-    trusted = _raw(key) if key else None
+    trusted = public_hex(read_public(key)) if key else None
     links = {row.seq: row.link for row in rows}
     seals = [row for row in rows if row.kind == "seal"]
     damage = [f"seal in row {row.seq}: the signature does not match" for row in seals if not _valid(row, links)]
@@ -94,21 +92,11 @@ def _body(row: Row) -> dict[str, Any]:
         return {}
 
 
-def _raw(key: Path) -> str:
-    from cryptography.hazmat.primitives import serialization as s
-
-    return read_public(key).public_bytes(s.Encoding.Raw, s.PublicFormat.Raw).hex()
-
-
 def _valid(row: Row, links: dict[int, str]) -> bool:
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
     body = _body(row)
     try:
         message = canonical({name: body[name] for name in SEALED}).encode()
-        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(body["public_key"]))
-        public.verify(bytes.fromhex(body["signature"]), message)
-    except (InvalidSignature, KeyError, ValueError, TypeError):
+        signed = is_signed(message, body["signature"], body["public_key"])
+    except (KeyError, ValueError, TypeError):
         return False
-    return bool(links.get(body["seq"]) == body["head"])
+    return signed and bool(links.get(body["seq"]) == body["head"])

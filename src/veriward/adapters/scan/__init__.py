@@ -4,8 +4,9 @@ It reads pickles opcode by opcode and containers byte by byte, by allowlist: wha
 clean. It imports the standard library alone and runs nothing, so it can look at any file.
 """
 
+from .folder import Scanned, scan_all
 from .result import Outcome, Reason, ScanResult
 from .scanner import scan
 from .skops import skops_types
 
-__all__ = ["Outcome", "Reason", "ScanResult", "scan", "skops_types"]
+__all__ = ["Outcome", "Reason", "ScanResult", "Scanned", "scan", "scan_all", "skops_types"]

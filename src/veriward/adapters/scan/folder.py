@@ -1,0 +1,95 @@
+"""Files and folders as a user names them: every regular file below, links told and not followed."""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from veriward.core.errors import ArtefactError
+
+from .result import Outcome, ScanResult
+from .scanner import scan
+from .source import opened
+from .words import words
+
+# A name never makes a file harmless; these make plain text suspicious, since programs run what is called so.
+_CODE = words(".py .pyc .pyw .pyx .pth .ipynb .sh .bash .bat .cmd .ps1 .js .mjs .vbs .rb .pl .lua .r")
+_BESIDE = ("text", "json", "empty")
+_MAX_FILES = 1_000_000
+_MAX_CONFIG = 1 << 26  # bytes
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """One file: `outcome` None means that it holds no model (plain text in a folder); `error`: it could not be read.
+
+    >>> Scanned(Path("README.md"), None).outcome is None
+    True
+    """
+
+    path: Path
+    outcome: Outcome | None
+    result: ScanResult | None = None
+    error: str | None = None
+
+
+def scan_all(paths: Iterable[Path]) -> Iterator[Scanned]:
+    """Scan files, and all files below folders, in the order of their names; what cannot be read is `unknown`.
+
+    A file named by the user is always judged. In a folder, plain text that is not called like a program stands beside
+    the models (a README, a vocabulary) and is listed without a verdict.
+
+    >>> [item.error for item in scan_all([Path("missing")])]
+    ['missing: cannot be opened (No such file or directory); a readable file was wanted, check the path.']
+    """
+    for path in paths:
+        if path.is_dir():
+            yield from (_scanned(file, beside=True) for file in _below(path))
+        else:
+            yield _scanned(path, beside=False)
+
+
+def _scanned(path: Path, *, beside: bool) -> Scanned:
+    if beside and path.is_symlink():
+        return Scanned(path, "unknown", error=f"{path}: is a link, which a scan of a folder does not follow")
+    try:
+        result = scan(path)
+    except ArtefactError as error:
+        return Scanned(path, "unknown", error=str(error))
+    if beside and result.kind in _BESIDE and result.outcome == "unknown" and len(result.reasons) == 1:
+        return Scanned(path, _text_outcome(path, result), result)
+    return Scanned(path, result.outcome, result)
+
+
+def _text_outcome(path: Path, result: ScanResult) -> Outcome | None:
+    """Text is beside the models unless a program runs it by its name, or it tells a loader which code to import."""
+    if path.suffix.lower() in _CODE:
+        return "unknown"
+    if result.kind == "json" and _names_code(path):
+        return "unknown"
+    return None
+
+
+def _names_code(path: Path) -> bool:
+    """Whether a configuration has the key under which transformers imports the author's modules."""
+    with opened(path) as (source, _):
+        return source.size > _MAX_CONFIG or b'"auto_map"' in source.read(0, source.size)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    count = 0
+    for root, folders, files in os.walk(folder, onerror=_refuse, followlinks=False):
+        links = [name for name in folders if stat.S_ISLNK(os.lstat(os.path.join(root, name)).st_mode)]
+        folders.sort()
+        for name in sorted([*files, *links]):
+            count += 1
+            if count > _MAX_FILES:
+                raise ArtefactError(f"{folder}: holds more than {_MAX_FILES} files; scan its parts one by one.")
+            yield Path(root, name)
+
+
+def _refuse(error: OSError) -> None:
+    raise ArtefactError(
+        f"{error.filename}: cannot be listed ({error.strerror}); a readable folder was wanted."
+    ) from error

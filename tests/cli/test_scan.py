@@ -1,0 +1,90 @@
+"""veriward scan, sign and verify FOLDER as a user types them."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+from test_verbs import call  # the same call, the same exit codes
+
+HOSTILE = b"cos\nsystem\n(S'true'\ntR."
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    inner = tmp_path / "models"
+    inner.mkdir()
+    (inner / "state.pkl").write_bytes(pickle.dumps({"w": [1.0]}))
+    (inner / "README.md").write_text("how to use it\n")
+    (inner / "vocab.json").write_text('{"a": 1}')
+    return inner
+
+
+def test_exit_codes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "scan", folder)[0] == 0
+    assert call(capsys, "scan", folder / "README.md")[0] == 3, "a file that the user names is judged"
+    assert call(capsys, "scan", folder / "missing")[0] == 3
+    (folder / "bad.pt").write_bytes(HOSTILE)
+    code, out, _ = call(capsys, "scan", folder, folder / "missing")
+    assert code == 1, "dangerous beats unknown"
+    assert "os.system" in out
+    assert "they hold no model (plain text, JSON, empty): 2" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("modeling.py", "import os\n"),
+        ("hook.PTH", "import os\n"),
+        ("config.json", '{"auto_map": {"AutoModel": "modeling.Net"}}'),
+        ("notes.txt", "\x80\x04."),
+    ],
+)
+def test_text_that_programs_run_is_not_passed_over(
+    folder: Path, name: str, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / name).write_text(content, encoding="latin-1")
+    assert call(capsys, "scan", folder)[0] == 3
+
+
+def test_links_in_a_folder_are_told_and_not_followed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "round").symlink_to(folder)
+    code, out, _ = call(capsys, "scan", folder)
+    assert code == 3
+    assert "round: is a link" in out
+
+
+def test_an_empty_folder_is_undecided(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "scan", tmp_path)[0] == 3
+
+
+def test_json_is_stable_and_names_of_files_cannot_forge_lines(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "a\nclean b").write_bytes(HOSTILE)
+    code, out, _ = call(capsys, "scan", "--json", folder)
+    document = json.loads(out)
+    assert (code, document["schema"]) == (1, "veriward.scan/1")
+    assert document["summary"] == {"dangerous": 1, "unknown": 0, "clean": 1, "beside": 2}
+    by_outcome = {record["outcome"]: record for record in document["files"]}
+    assert set(by_outcome["dangerous"]) == {"path", "outcome", "kind", "sha256", "reasons", "error"}
+    assert by_outcome["dangerous"]["reasons"][0]["what"] == "os.system"
+    assert "\n" not in by_outcome["dangerous"]["path"]
+    assert "\nclean b" not in call(capsys, "scan", folder)[1]
+
+
+def test_scan_speaks_chinese(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "0 个危险" in call(capsys, "scan", folder, "--lang", "zh")[1]
+
+
+def test_a_folder_is_signed_and_verified(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = folder.parent / "k.key"
+    assert call(capsys, "verify", folder)[0] == 2, "not signed yet"
+    assert call(capsys, "key", "new", "--out", key)[0] == 0
+    code, out, _ = call(capsys, "sign", folder, "--key", key)
+    assert (code, "signed 3 files" in out) == (0, True)
+    code, out, _ = call(capsys, "verify", folder)
+    assert (code, "authorship is not" in out) == (3, True)
+    assert call(capsys, "verify", folder, "--key", key.with_suffix(".pub"))[0] == 0
+    (folder / "README.md").write_text("other\n")
+    code, out, _ = call(capsys, "verify", folder, "--key", key.with_suffix(".pub"), "--lang", "zh")
+    assert (code, "README.md 的内容已变" in out) == (1, True)
+    assert call(capsys, "verify", folder, "--reexecute", "3")[0] == 2
