@@ -109,7 +109,8 @@ def scan_compressed(source: Source, place: Place) -> str:
     unpacking = _Unpacking(source, begin, place)
     unpacking.run(sign, start)
     kind = place.look(Source.of(unpacking.content), place.inside("content"))
-    return "joblib" if kind == "joblib" else "compressed"
+    is_outer = unpacking.content[:1] == b"\x80"  # joblib unpacks once
+    return "joblib" if kind == "joblib" and is_outer else "compressed"
 
 
 @dataclass

@@ -118,8 +118,9 @@ class Joblib(Dialect):
 
     def _fields(self, target: Value, state: Value) -> dict[Value, Value]:
         """The whole state: of a dict that was made and filled after the wrapper, and of a wrapper built only once."""
-        fresh = isinstance(target, Made) and isinstance(state, Data) and state.at > target.count
-        return self._states.get(state.at, {}) if fresh and target == self._pending else {}
+        if isinstance(target, Made) and isinstance(state, Data) and target == self._pending and state.at > target.count:
+            return self._states.get(state.at, {})
+        return {}
 
 
 def _is_sound(fields: dict[Value, Value]) -> bool:

@@ -4,6 +4,7 @@ import codecs
 import re
 
 from .arrays import MAGIC as NPY
+from .compressed import OLD_JOBLIB
 from .protobuf_kinds import protobuf_kind
 from .safetensors import looks_like_safetensors
 from .source import Source
@@ -37,6 +38,7 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"PAR1", "parquet"),
 )
 _XGBOOST = re.compile(rb'\s*\{\s*("version"\s*:\s*\[[\d,\s]{1,64}\]\s*,\s*)?"learner"\s*:')
+_ZLIB = re.compile(rb"\x78[\x01\x5e\x9c\xda]|\x5d\0\0[\x00-\xff]{2}", re.DOTALL)  # or lzma, before xz
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 
 
@@ -80,6 +82,8 @@ def _sniffed_weakly(source: Source, lead: bytes) -> str:
         if _XGBOOST.match(source.read(0, 256)):
             return "xgboost"
         return "json" if lead.lstrip()[:1] in (b"{", b"[") else "text"
+    if _ZLIB.match(lead) or lead.startswith(OLD_JOBLIB):
+        return "compressed"
     return protobuf_kind(source) or "unknown"
 
 

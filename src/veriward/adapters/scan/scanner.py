@@ -4,6 +4,7 @@ from pathlib import Path
 
 from .archives import scan_zip
 from .arrays import scan_npy
+from .compressed import scan_compressed
 from .kinds import sniffed
 from .onnx import scan_onnx
 from .pickles import scan_guess, scan_pickles
@@ -11,6 +12,7 @@ from .place import MAX_DEPTH, Exhausted, Place, Purse
 from .result import Notes, ScanResult, shown
 from .safetensors import scan_safetensors
 from .source import Source, opened
+from .tar_members import scan_tar
 from .zips import has_directory
 
 _NOT_READ = {
@@ -19,8 +21,6 @@ _NOT_READ = {
     "json": "is JSON of a kind that is not read yet",
     "unknown": "is of no kind that is known",
     "tensorflow": "is a TensorFlow graph, whose operators can read and write files: save it as .keras or as ONNX",
-    "compressed": "is compressed as a whole: unpack it and scan what is inside",
-    "tar": "is a tar, which old checkpoints were: unpack it and scan what is inside",
 }
 
 
@@ -83,6 +83,8 @@ def _look_twice(kind: str, source: Source, place: Place) -> str:
     is_pickle = scan_guess(source, place)
     if is_pickle and kind in ("text", "unknown", "onnx", "xgboost", "json"):
         return scan_pickles(source, place)
+    if kind == "tar":
+        return scan_tar(source, place)  # every byte of it belongs to a member, so a zip at its end is read as one
     if has_directory(source):
         place.unknown(0, f"{kind} and zip", "is a zip for readers that look at the end of a file")
         scan_zip(source, place.inside("zip"))
@@ -92,6 +94,8 @@ def _look_twice(kind: str, source: Source, place: Place) -> str:
         scan_npy(source, place)
     elif kind == "onnx":
         scan_onnx(source, place)
+    elif kind == "compressed":
+        return scan_compressed(source, place)
     elif kind == "executable":
         place.dangerous(0, kind, "is a program or a library, not a model")
     else:

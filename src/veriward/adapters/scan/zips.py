@@ -263,7 +263,7 @@ def _check_local(source: Source, entry: tuple[bytes, int, int, int, int, int], a
 def _check_names(members: list[Member], place: Place) -> None:
     seen: set[str] = set()
     for member in members:
-        why = _name_trick(member.name)
+        why = name_trick(member.name)
         if why:
             place.dangerous(member.header_at, member.name, why)
         if member.name.casefold() in seen:
@@ -274,7 +274,12 @@ def _check_names(members: list[Member], place: Place) -> None:
             place.dangerous(member.header_at, member.name, "is a link or a device, which extraction would create")
 
 
-def _name_trick(name: str) -> str | None:
+def name_trick(name: str) -> str | None:
+    """Why a member of this name may not be extracted, or None.
+
+    >>> name_trick("a/b") is None, name_trick("../b")
+    (True, 'has a path that leads out of the folder it is extracted to')
+    """
     if not name or any(ord(letter) < 32 for letter in name):
         return "has an empty name or control characters in it: readers cut it at different places"
     if "\\" in name or name.startswith("/") or name[1:2] == ":" or ".." in name.split("/"):
