@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from veriward.adapters.dlpack import from_jax, from_tensorflow
     from veriward.adapters.scan import ScanResult, scan
     from veriward.checks.registry import registry
     from veriward.core.dossier import Dossier
@@ -22,6 +23,8 @@ _HOME = {
     "Subject": "veriward.core.subject",
     "VeriwardError": "veriward.core.errors",
     "assess": "veriward.run.assess",
+    "from_jax": "veriward.adapters.dlpack",
+    "from_tensorflow": "veriward.adapters.dlpack",
     "registry": "veriward.checks.registry",
     "scan": "veriward.adapters.scan",
     "verify": "veriward.core.seal",
@@ -33,6 +36,8 @@ __all__ = [
     "Subject",
     "VeriwardError",
     "assess",
+    "from_jax",
+    "from_tensorflow",
     "registry",
     "scan",
     "verify",

@@ -40,7 +40,8 @@ class KerasModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the model's answer to rows (n, ...), as it does in `predict`: no dropout, moving averages fixed."""
         with keras_on_torch().device(self.device):  # it moves what it gets to the device of this scope
-            return _one_output(self.model(self.shaped(x), training=False))
+            answer: Tensor = _one_output(self.model(self.shaped(x), training=False))
+        return answer
 
 
 def from_keras(artefact: Artefact, subject: Subject, how: Loading) -> ModuleBackend:
@@ -74,7 +75,9 @@ def keras_on_torch() -> Any:
     keras = sys.modules["keras"]
     version, backend = str(keras.__version__), str(keras.backend.backend())
     if version.startswith(("0.", "1.", "2.")):
-        raise CapabilityError(f"a Keras model: Keras {version} is in use here; want Keras 3: pip install 'veriward[keras]'")
+        raise CapabilityError(
+            f"a Keras model: Keras {version} is in use here; want Keras 3: pip install 'veriward[keras]'"
+        )
     if backend != "torch":
         raise CapabilityError(
             f"a Keras model: Keras runs on {backend} here, and its backend is chosen once; set KERAS_BACKEND=torch "
@@ -95,9 +98,9 @@ def _for_import() -> Iterator[None]:
         try:
             yield
         finally:
-            for name in ("KERAS_BACKEND", "KERAS_HOME", "TF_FORCE_GPU_ALLOW_GROWTH"):  # it sets the last one itself
-                os.environ.pop(name, None)
-                os.environ.update({name: before[name]} if name in before else {})
+            for name in set(os.environ) - set(before):  # Keras, and what it imports, set some themselves
+                del os.environ[name]
+            os.environ.update(before)
     config = sys.modules.get("keras.src.backend.config")
     if config is not None:
         config.__dict__["_KERAS_DIR"] = str(home)  # where the caller's own downloads belong
@@ -125,7 +128,9 @@ def _loading(artefact: Artefact, copy: Path, device: str) -> Iterator[None]:
     except Exception as error:
         lines = " ".join(str(error).replace(str(copy), str(artefact.path)).split())
         text = lines[:300] or type(error).__name__
-        raise ArtefactError(f"{artefact.path}: cannot be loaded by Keras ({text}); save it again with Keras 3") from error
+        raise ArtefactError(
+            f"{artefact.path}: cannot be loaded by Keras ({text}); save it again with Keras 3"
+        ) from error
 
 
 def _held(artefact: Artefact) -> str:
@@ -193,7 +198,7 @@ def _rows(artefact: Artefact, model: Any) -> tuple[tuple[int | None, ...], torch
 
     Raises ArtefactError unless the model takes one batch of numbers and gives one answer.
     """
-    inputs, outputs = (getattr(model, name, None) for name in ("inputs", "outputs"))
+    inputs, outputs = (getattr(model, name, None) or () for name in ("inputs", "outputs"))
     if not inputs:
         return (), torch.float32  # a subclass, which says nothing about its rows
     if len(inputs) != 1:
@@ -201,7 +206,7 @@ def _rows(artefact: Artefact, model: Any) -> tuple[tuple[int | None, ...], torch
         raise ArtefactError(f"{artefact.path}: takes {len(inputs)} inputs ({names}); want one batch of rows")
     if inputs[0].dtype == "string":
         raise ArtefactError(f"{artefact.path}: takes texts; want a model of numbers, with its vectorisation before it")
-    if len(outputs or ()) > 1 and not isinstance(getattr(model, "output", None), Mapping):
+    if len(outputs) > 1 and not isinstance(getattr(model, "output", None), Mapping):
         raise ArtefactError(f"{artefact.path}: gives {len(outputs)} answers; want one, or a dictionary with 'logits'")
     return tuple(inputs[0].shape), getattr(torch, inputs[0].dtype)
 

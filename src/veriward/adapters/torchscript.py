@@ -25,7 +25,7 @@ class Scripted(nn.Module):
 
     def forward(self, *rows: Any) -> Any:
         """Return the program's answer."""
-        with torch.jit.optimized_execution(False):
+        with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]  # torch documents it and forgets to export it
             return self.program(*rows)
 
 
