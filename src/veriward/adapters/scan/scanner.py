@@ -6,6 +6,7 @@ from .archives import scan_zip
 from .arrays import scan_npy
 from .compressed import scan_compressed
 from .kinds import sniffed
+from .lightgbm import scan_lightgbm
 from .onnx import scan_onnx
 from .pickles import scan_guess, scan_pickles
 from .place import MAX_DEPTH, Exhausted, Place, Purse
@@ -13,6 +14,7 @@ from .result import Notes, ScanResult, shown
 from .safetensors import scan_safetensors
 from .source import Source, opened
 from .tar_members import scan_tar
+from .xgboost import scan_xgboost
 from .zips import has_directory
 
 _NOT_READ = {
@@ -22,6 +24,7 @@ _NOT_READ = {
     "unknown": "is of no kind that is known",
     "tensorflow": "is a TensorFlow graph, whose operators can read and write files: save it as .keras or as ONNX",
 }
+_READERS = {"onnx": scan_onnx, "xgboost": scan_xgboost, "lightgbm": scan_lightgbm}
 
 
 def scan(path: str | Path) -> ScanResult:
@@ -92,8 +95,8 @@ def _look_twice(kind: str, source: Source, place: Place) -> str:
         scan_safetensors(source, place)
     elif kind == "npy":
         scan_npy(source, place)
-    elif kind == "onnx":
-        scan_onnx(source, place)
+    elif kind in _READERS:
+        _READERS[kind](source, place)
     elif kind == "compressed":
         return scan_compressed(source, place)
     elif kind == "executable":
