@@ -155,6 +155,11 @@ def _device(args: Arguments) -> Value:
     return None
 
 
+def _storage(args: Arguments) -> Value:
+    """Bytes of torch.save, which the machine reads before it asks: what pickle makes of a tensor outside a checkpoint."""
+    return Made("storage") if len(args) == 1 else None
+
+
 def _tensor(least: int, most: int) -> Rule:
     """storage, offset, size, stride [, requires_grad, hooks [, dtype] [, metadata]]."""
 
@@ -261,6 +266,7 @@ _ARRAYS: dict[str, Rule] = {
 
 # Tensors: views of storages, which torch reads as raw bytes and whose bounds it checks.
 _TENSORS: dict[str, Rule] = {
+    "torch.storage._load_from_bytes": _storage,
     "torch._utils._rebuild_tensor": _tensor(4, 4),
     "torch._utils._rebuild_tensor_v2": _tensor(6, 7),
     "torch._utils._rebuild_tensor_v3": _tensor(7, 8),
@@ -269,6 +275,7 @@ _TENSORS: dict[str, Rule] = {
     "torch._tensor._rebuild_from_type_v2": _tensor_with_attributes,
     "torch.Size": _sizes,
     "torch.device": _device,
+    "torch.serialization._get_layout": _plain,
 }
 
 _REBUILDERS = words("_rebuild_tensor_v2 _rebuild_tensor_v3 _rebuild_parameter", "torch._utils.")

@@ -27,6 +27,15 @@ MODULES = words(
     torch.utils.bottleneck torch.utils.collect_env torch.utils._config_module torch.utils.file_baton torch.export
     torch.distributed.rpc torch._inductor torch._dynamo torch.fx.experimental.symbolic_shapes torch.jit.frontend
     torch.jit.unsupported_tensor_ops torch.classes torch.ops torch.library torch.testing torch.onnx
+    torch.utils.benchmark torch.utils.data.datapipes.utils.decoder torch.distributed.distributed_c10d
+    torch.distributed.launcher torch.distributed.run torch.distributed.elastic
+    _osx_support _aix_support _bootsubprocess _pyrepl mailcap modulefinder unittest logging.config logging.handlers
+    _xxsubinterpreters _interpreters _testcapi _testinternalcapi _imp _pyio zipfile tarfile gzip bz2 lzma atexit
+    threading zipapp compileall py_compile sysconfig cgitb pstats tracemalloc readline rlcompleter
+    sympy.parsing sympy.core.sympify sympy.utilities.lambdify yaml jinja2 mako numexpr huggingface_hub scipy.weave
+    keras.src.saving.serialization_lib keras.src.saving.saving_lib keras.src.saving.saving_api
+    keras.src.utils.python_utils keras.src.utils.file_utils
+    tensorflow.io tensorflow.saved_model
     """
 )
 
@@ -49,6 +58,15 @@ NAMES = words(
     torch.FloatStorage.from_file torch.UntypedStorage.from_file
     pandas.eval pandas.read_pickle pandas.to_pickle pandas.read_csv pandas.read_html pandas.read_sql
     keras.models.load_model keras.saving.load_model keras.utils.get_file keras.config.enable_unsafe_deserialization
+    keras.layers.Lambda keras.src.layers.core.lambda_layer.Lambda tensorflow.py_function tensorflow.keras.layers.Lambda
+    tensorflow.keras.models.load_model transformers.pipeline sklearn.externals.joblib.load
+    sklearn.externals.joblib.numpy_pickle.load sklearn.datasets.fetch_openml sklearn.datasets.load_files
+    uuid._get_command_stdout typing.ForwardRef._evaluate logging.FileHandler argparse.FileType copy._reconstruct
+    pathlib.Path.open pathlib.Path.mkdir pathlib.Path.write_text pathlib.Path.write_bytes pathlib.Path.unlink
+    pathlib.Path.rmdir pathlib.Path.rename pathlib.Path.replace pathlib.Path.touch pathlib.Path.chmod
+    pathlib.Path.symlink_to pathlib.Path.read_text pathlib.Path.read_bytes
+    pandas.core.frame.DataFrame.query pandas.core.frame.DataFrame.eval scipy.io.loadmat
+    torch.fx.graph_module._exec_with_source torch.fx.graph_module._forward_from_src torch._C.import_ir_module
     """
 )
 
@@ -60,9 +78,12 @@ ANYWHERE = words(
     posix_spawn fork forkpty startfile __import__ import_module load_module load_source load_dynamic load_library
     runsource runcode run_code run_path run_module runstring runctx __globals__ __builtins__ __subclasses__
     __getattribute__ __reduce__ __reduce_ex__ __code__ __loader__ __class__ __bases__ __mro__ __dict__ __init__
-    get_type_hints _os _sys os sys subprocess builtins importlib
+    get_type_hints _os _sys os sys subprocess builtins importlib from_pretrained
     """
 )
+
+# Lookups of a constant, in modules that are gadgets otherwise: how torch pickles a layout.
+_LOOKUPS = {("torch.serialization", "_get_layout")}
 
 _ROOTS = ("builtins", "__builtin__", "__builtins__", "future.builtins", "six.moves.builtins")
 
@@ -73,7 +94,7 @@ def is_gadget(module: str, name: str) -> bool:
     >>> is_gadget("commands", "getoutput"), is_gadget("collections", "OrderedDict")
     (True, False)
     """
-    return any(_listed(*pair) for pair in {(module, name), renamed(module, name)})
+    return (module, name) not in _LOOKUPS and any(_listed(*pair) for pair in {(module, name), renamed(module, name)})
 
 
 def renamed(module: str, name: str) -> tuple[str, str]:
