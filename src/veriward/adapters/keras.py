@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from veriward.adapters.artefact import Artefact
 from veriward.adapters.code import load_function
+from veriward.adapters.dlpack import from_jax, from_tensorflow
 from veriward.adapters.doors import door
 from veriward.adapters.loading import Loading, choose_device
 from veriward.adapters.modules import ModuleBackend, built
@@ -34,14 +35,12 @@ class KerasModule(nn.Module):
 
     def __init__(self, model: Any, device: str) -> None:
         super().__init__()
-        self.model, self.device = model, device
-        self.shaped = _one_input(getattr(model, "input", None))
+        self.model, self.device, self.ask = model, device, _asking(model)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         """Return the model's answer to rows (n, ...), as it does in `predict`: no dropout, moving averages fixed."""
         with keras_on_torch().device(self.device):  # it moves what it gets to the device of this scope
-            answer: Tensor = _one_output(self.model(self.shaped(x), training=False))
-        return answer
+            return self.ask(x)
 
 
 def from_keras(artefact: Artefact, subject: Subject, how: Loading) -> ModuleBackend:
@@ -49,19 +48,34 @@ def from_keras(artefact: Artefact, subject: Subject, how: Loading) -> ModuleBack
     keras, device = keras_on_torch(), choose_device(how.device)
     with artefact.copy("model.keras") as copy, _loading(artefact, copy, device):
         model = keras.saving.load_model(copy, compile=False, safe_mode=True)
-    return _backend(artefact, model, device, how)
+    return _frozen(artefact, model, device, how)
 
 
 def from_hdf5(artefact: Artefact, subject: Subject, how: Loading) -> ModuleBackend:
     """Load weights into the Keras model that the subject's factory builds; without a factory, a whole model of old."""
     keras, device, holds = keras_on_torch(), choose_device(how.device), _held(artefact)
     if subject.model.factory is not None:
-        return _backend(artefact, _with_weights(artefact, subject, how, holds), device, how)
+        return _frozen(artefact, _with_weights(artefact, subject, how, holds), device, how)
     if holds != "model":
         raise ArtefactError(f"{artefact.path}: holds {holds} and no Keras model; name model.factory, e.g. 'net:build'")
     with artefact.copy("model.h5") as copy, _loading(artefact, copy, device):
         model = keras.saving.load_model(copy, compile=False, safe_mode=True)
-    return _backend(artefact, model, device, how)
+    return _frozen(artefact, model, device, how)
+
+
+def is_keras(model: Any) -> bool:
+    """Whether a live object is a Keras model; asking imports nothing."""
+    return "keras" in sys.modules and isinstance(model, getattr(sys.modules["keras"], "Model", ()))
+
+
+def from_live_keras(model: Any, how: Loading) -> ModuleBackend:
+    """Wrap a Keras model of the caller's on the backend that it runs on. It is asked where it is; nothing is copied."""
+    where, name = f"model {type(model).__name__}", str(sys.modules["keras"].backend.backend())
+    if name in ("jax", "tensorflow"):
+        wrap = from_jax if name == "jax" else from_tensorflow
+        return _backend(where, "keras", model, wrap(_asking(model)), choose_device(how.device), how)
+    device = next((str(parameter.device) for parameter in keras_on_torch() and model.parameters()), "cpu")
+    return _backend(where, "keras", model, KerasModule(model, device), device, how)
 
 
 def keras_on_torch() -> Any:
@@ -182,18 +196,22 @@ def _keras_model(name: str, factory: Callable[[], Any]) -> Any:
     return model
 
 
-def _backend(artefact: Artefact, model: Any, device: str, how: Loading) -> ModuleBackend:
-    shape, dtype = _rows(artefact, model)
+def _frozen(artefact: Artefact, model: Any, device: str, how: Loading) -> ModuleBackend:
     module = KerasModule(model, device).eval().requires_grad_(False)
+    return _backend(str(artefact.path), artefact.kind, model, module, device, how)
+
+
+def _backend(where: str, format: str, model: Any, module: nn.Module, device: str, how: Loading) -> ModuleBackend:
+    shape, dtype = _rows(where, model)
     static = shape[0] if shape else None
-    backend = ModuleBackend(module, format=artefact.kind, device=device, batch_size=how.batch_size, static=static)
+    backend = ModuleBackend(module, format=format, device=device, batch_size=how.batch_size, static=static)
     # what numpy rows become in Keras: the layers' own policy casts them afterwards
     backend.dtype = dtype if dtype.is_floating_point else torch.float32
     backend.width = shape[1] if len(shape) == 2 else None
     return backend
 
 
-def _rows(artefact: Artefact, model: Any) -> tuple[tuple[int | None, ...], torch.dtype]:
+def _rows(where: str, model: Any) -> tuple[tuple[int | None, ...], torch.dtype]:
     """Return the shape of a batch, as far as the model says it, and the type of its numbers.
 
     Raises ArtefactError unless the model takes one batch of numbers and gives one answer.
@@ -203,19 +221,24 @@ def _rows(artefact: Artefact, model: Any) -> tuple[tuple[int | None, ...], torch
         return (), torch.float32  # a subclass, which says nothing about its rows
     if len(inputs) != 1:
         names = some(getattr(tensor, "name", "?") for tensor in inputs)
-        raise ArtefactError(f"{artefact.path}: takes {len(inputs)} inputs ({names}); want one batch of rows")
+        raise ArtefactError(f"{where}: takes {len(inputs)} inputs ({names}); want one batch of rows")
     if inputs[0].dtype == "string":
-        raise ArtefactError(f"{artefact.path}: takes texts; want a model of numbers, with its vectorisation before it")
+        raise ArtefactError(f"{where}: takes texts; want a model of numbers, with its vectorisation before it")
     if len(outputs) > 1 and not isinstance(getattr(model, "output", None), Mapping):
-        raise ArtefactError(f"{artefact.path}: gives {len(outputs)} answers; want one, or a dictionary with 'logits'")
+        raise ArtefactError(f"{where}: gives {len(outputs)} answers; want one, or a dictionary with 'logits'")
     return tuple(inputs[0].shape), getattr(torch, inputs[0].dtype)
 
 
-def _one_input(structure: Any) -> Callable[[Tensor], Any]:
+def _asking(model: Any) -> Callable[[Any], Any]:
     """Return how rows are handed over: a model of one input may want them in a list or under a name."""
-    if isinstance(structure, Mapping):
-        return lambda x: dict.fromkeys(structure, x)
-    return (lambda x: [x]) if isinstance(structure, list | tuple) else (lambda x: x)
+    structure = getattr(model, "input", None)
+
+    def ask(x: Any) -> Any:
+        shaped = dict.fromkeys(structure, x) if isinstance(structure, Mapping) else x
+        shaped = [x] if isinstance(structure, list | tuple) else shaped
+        return _one_output(model(shaped, training=False))
+
+    return ask
 
 
 def _one_output(answer: Any) -> Any:
