@@ -1,6 +1,7 @@
 """Zips by what they are: checkpoints, exported programs, skops files, arrays, or just files."""
 
 from .export import scan_export
+from .keras import is_keras, scan_keras
 from .members import scan_member
 from .pickles import scan_guess
 from .place import Place
@@ -38,14 +39,14 @@ def _scan_by_layout(archive: Archive, place: Place) -> str:
     if "schema.json" in names:
         scan_skops(archive, place)
         return "skops"
+    if is_keras(names):
+        scan_keras(archive, place)
+        return "keras"
     return _scan_members(archive, names, place)
 
 
 def _scan_members(archive: Archive, names: set[str], place: Place) -> str:
     kinds = {scan_member(archive, member, place) for member in archive.members if not member.is_folder}
-    if {"config.json", "metadata.json"} <= names:
-        place.unknown(0, "keras", "is a Keras archive, a format that is not read yet")
-        return "keras"
     if "serialized_exported_program.json" in names:
         place.unknown(0, "torch-export", "is an exported program of torch 2.7 or older; load and save it again")
         return "torch-export"

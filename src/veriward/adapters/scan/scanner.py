@@ -5,6 +5,7 @@ from pathlib import Path
 from .archives import scan_zip
 from .arrays import scan_npy
 from .compressed import scan_compressed
+from .hdf5 import scan_hdf5
 from .kinds import sniffed
 from .lightgbm import scan_lightgbm
 from .onnx import scan_onnx
@@ -97,6 +98,8 @@ def _look_twice(kind: str, source: Source, place: Place) -> str:
         scan_npy(source, place)
     elif kind in _READERS:
         _READERS[kind](source, place)
+    elif kind == "hdf5":
+        scan_hdf5(source, place)
     elif kind == "compressed":
         return scan_compressed(source, place)
     elif kind == "executable":
