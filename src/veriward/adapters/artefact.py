@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from veriward.adapters.scan import ScanResult, scan
-from veriward.core.errors import ArtefactError
+from veriward.core.errors import ArtefactError, DangerousArtefact, UnknownArtefact
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,17 @@ class Artefact:
         result = scan(path)
         if result.outcome == "clean" or (result.outcome == "unknown" and trust):
             return cls(path, result)
+        raise cls(path, result).refused()
+
+    def refused(self) -> ArtefactError:
+        """Return the error that says why this file is not loaded."""
+        result = self.scanned
         found = "; ".join(f"{r.what} ({r.where}): {r.why}" for r in result.reasons if r.outcome == result.outcome)
         hint = "it is not loaded"
         if result.outcome == "unknown":
             hint = "if you know where it comes from, --trust loads it"
-        raise ArtefactError(f"{path}: the scanner says {result.outcome}: {found[:600]}; {hint}")
+        kind = DangerousArtefact if result.outcome == "dangerous" else UnknownArtefact
+        return kind(f"{self.path}: the scanner says {result.outcome}: {found[:600]}; {hint}")
 
     @property
     def kind(self) -> str:
@@ -46,15 +52,14 @@ class Artefact:
 
     def content(self) -> bytes:
         """Return the bytes that were scanned; ArtefactError if the file holds others by now."""
-        try:
-            content = self.path.read_bytes()
-        except OSError as error:
-            raise ArtefactError(f"{self.path}: cannot be read ({error.strerror}); check the file") from error
-        if hashlib.sha256(content).hexdigest() != self.scanned.sha256:
-            raise ArtefactError(
-                f"{self.path}: changed between the scan and the load; run again when nobody writes to it"
-            )
-        return content
+        return _read(self.path, self.scanned.sha256)
+
+    def part(self, name: str) -> bytes:
+        """Return a file that the scanner read together with this one; ArtefactError if it holds other bytes by now."""
+        known = dict(getattr(self.scanned, "parts", ()))
+        if name not in known:
+            raise ArtefactError(f"{self.path}: wants the file {name!r}, which the scanner did not read; want it beside")
+        return _read(self.path.parent / name, known[name])
 
     @contextmanager
     def copy(self, name: str) -> Iterator[Path]:
@@ -66,3 +71,13 @@ class Artefact:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
             yield path
+
+
+def _read(path: Path, sha256: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ArtefactError(f"{path}: cannot be read ({error.strerror}); check the file") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ArtefactError(f"{path}: changed between the scan and the load; run again when nobody writes to it")
+    return content

@@ -6,10 +6,11 @@ from importlib import import_module
 import typer
 
 from veriward import __version__
-from veriward.core.errors import VeriwardError
+from veriward.core.errors import DangerousArtefact, UnknownArtefact, VeriwardError
 
-VERBS = ("demo", "init", "assess", "report", "checks", "scan", "sign", "verify", "key")
+VERBS = ("demo", "init", "assess", "report", "checks", "scan", "sign", "verify", "convert", "key")
 CRASH, INTERRUPTED, WRONG = 70, 130, 2
+CODES: dict[type[VeriwardError], int] = {DangerousArtefact: 1, UnknownArtefact: 3}
 
 app = typer.Typer(
     name="veriward",
@@ -52,7 +53,7 @@ def _run(given: list[str], *, debug: bool) -> int:
     try:
         code = app(given, standalone_mode=False, prog_name="veriward")
     except VeriwardError as error:
-        return _told(error, WRONG, debug)
+        return _told(error, CODES.get(type(error), WRONG), debug)
     except click.ClickException as error:
         error.show()
         return WRONG

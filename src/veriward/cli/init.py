@@ -9,7 +9,7 @@ from veriward.cli.app import app
 
 @app.command()
 def init(
-    model: Path = typer.Argument(..., help="The model's file.", metavar="MODEL"),
+    model: str = typer.Argument(..., help="The model's file, or the address of a served one.", metavar="MODEL"),
     data: Path | None = typer.Argument(None, help="A file, or a folder with train.* and test.*.", metavar="[DATA]"),
     label: str | None = typer.Option(None, help="The target column."),
     factory: str | None = typer.Option(None, help="For weights alone: 'module:function' that builds the module."),
@@ -18,9 +18,11 @@ def init(
     trust: bool = typer.Option(False, "--trust", help="Load a model that the scanner calls unknown."),
 ) -> int:
     """Write a first subject.toml; every line that was inferred says why."""
+    from veriward.core.endpoint import is_address
     from veriward.run.draft import draft, write_draft
 
-    text = draft(model, data, label=label, factory=factory, folder=out.parent, trust=trust)
+    source = model if is_address(model) else Path(model)
+    text = draft(source, data, label=label, factory=factory, folder=out.parent, trust=trust)
     write_draft(out, text, force=force)
     typer.echo(f"wrote {out}; read it, then: veriward assess {out}")
     return 0

@@ -11,11 +11,11 @@ from veriward.cli.app import app
 from veriward.cli.options import lang_option, language, painted
 
 if TYPE_CHECKING:
-    from veriward.adapters.scan import Scanned
+    from veriward.adapters.scan import Outcome, Scanned
     from veriward.reports.catalogue import Catalogue
 
 SCHEMA = "veriward.scan/1"
-CODES = {"dangerous": 1, "unknown": 3, "clean": 0}  # dangerous beats unknown
+CODES: dict["Outcome", int] = {"dangerous": 1, "unknown": 3, "clean": 0}  # dangerous beats unknown
 COLOURS = {"dangerous": "red", "unknown": "yellow", "clean": "green"}
 
 

@@ -38,6 +38,14 @@ class ArtefactError(VeriwardError):
     """A file that is unreadable, of an unknown kind, or not safe to load."""
 
 
+class DangerousArtefact(ArtefactError):  # noqa: N818 -- names the file, not what went wrong
+    """A file that the scanner calls dangerous: exit code 1, as if a limit were broken."""
+
+
+class UnknownArtefact(ArtefactError):  # noqa: N818 -- the same
+    """A file that the scanner cannot call clean: undecided, exit code 3."""
+
+
 class DossierError(VeriwardError):
     """A dossier that is corrupt, foreign, in use by another process, or not writable."""
 

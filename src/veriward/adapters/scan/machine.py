@@ -20,6 +20,7 @@ from .stack import Stack
 from .values import UNKNOWN, Data, Global, Made, Unknown, Value, name_of, packed
 
 _MAX_INDEX = 1 << 22
+_CHECKPOINTS = ("torch-legacy", "torch-zip")
 _BATCH = 1024  # opcodes paid for at once
 _LOCATION = re.compile(r"[a-z]{2,16}(:\d{1,4})?")
 _PLAIN_TEXT = re.compile(r"[^'\"\\\x00-\x1f]*")
@@ -245,8 +246,8 @@ class Machine:
         note(self.at, what, why)
 
     def _called(self, function: Global, arguments: Value) -> Value:
-        if function.path == "torch.storage._load_from_bytes":
-            self._nested_load(arguments)
+        if function.path == "torch.storage._load_from_bytes" and not self._nested_load(arguments):
+            return UNKNOWN
         if function.outcome != "clean":
             return UNKNOWN  # noted where it was named
         made = self._made(function.path, arguments)
@@ -260,8 +261,8 @@ class Machine:
         known: Arguments | None = arguments if isinstance(arguments, tuple) else None
         return rule(known) if rule is not None and known is not None else None
 
-    def _nested_load(self, arguments: Value) -> None:
-        """torch unpickles these bytes again, without asking anybody."""
+    def _nested_load(self, arguments: Value) -> bool:
+        """torch unpickles these bytes again, without asking anybody; what they hold is judged in their own place."""
         self.place.purse.spend("members", 100)  # the same bytes may be named again and again
         match arguments:
             case (bytes() as content,):
@@ -270,8 +271,12 @@ class Machine:
                 inner = self.reader.source.part(mark.at, mark.size)
             case _:
                 self.place.dangerous(self.at, "torch.storage._load_from_bytes", "unpickles bytes that are computed")
-                return
-        self.place.look(inner, self.place.inside("_load_from_bytes"))
+                return False
+        nested = self.place.inside("_load_from_bytes")
+        kind = self.place.look(inner, nested)
+        if kind not in _CHECKPOINTS:
+            nested.unknown(0, kind, "stands where torch reads a checkpoint")
+        return kind in _CHECKPOINTS
 
     # -- what only some containers allow -------------------------------------------------------------------------
 

@@ -21,6 +21,9 @@ def resolved(module: str, name: str) -> Global:
 
 
 _ALLOWED = CALLS.keys() | TYPES
+_SKLEARN = "names a class of scikit-learn, which pickle fills unseen; save the estimator with skops.io.dump"
+_UNLISTED = "names code that is not on the allowlist"
+UNLISTED = (_UNLISTED, _SKLEARN)  # why a name is unknown and no more than that: a stand-in makes it harmless
 
 
 def advice(found: Global) -> str:
@@ -30,5 +33,5 @@ def advice(found: Global) -> str:
     'names code that is not on the allowlist'
     """
     if found.module.partition(".")[0] == "sklearn":
-        return "names a class of scikit-learn, which pickle fills unseen; save the estimator with skops.io.dump"
-    return "names code that is not on the allowlist"
+        return _SKLEARN
+    return _UNLISTED
