@@ -60,8 +60,10 @@ def convert(path: Path, out: Path | None = None, *, key: str | None = None, forc
         report["tensors"],
         report["bytes"],
         report["taken"],
-        *(tuple(report[name]) for name in ("left_out", "replaced", "walls")),
-        scanned,
+        left_out=tuple(report["left_out"]),
+        replaced=tuple(report["replaced"]),
+        walls=tuple(report["walls"]),
+        scanned=scanned,
     )
 
 
