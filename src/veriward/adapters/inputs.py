@@ -7,6 +7,7 @@ import numpy as np
 
 from veriward.adapters.agreement import check_rules
 from veriward.adapters.model import Backend
+from veriward.adapters.private_columns import withhold
 from veriward.core.data import Split, Table
 from veriward.core.domain import ArrayDomain, Domain
 from veriward.core.errors import DataError, SettingsError, some
@@ -52,7 +53,8 @@ def _table_domain(
         unknown = sorted(set(subject.features) - set(test.x.names))
         if unknown:
             raise DataError(f"features.{unknown[0]}: no such column; there are: {some(test.x.names)}")
-        names = _columns(subject, backend, _shared(train, test), notes)
+        shared = withhold(subject, backend, _shared(train, test), notes)
+        names = _columns(subject, backend, shared, notes)
         test = _with_rows(test, _selected(test.x, names, "data.test", numeric=not named))
         train = train and _with_rows(train, _selected(train.x, names, "data.train", numeric=not named))
     elif test.x.ndim != 2:

@@ -1,4 +1,4 @@
-"""From a subject's model to a backend: live objects as they are, files only after the scanner has passed them."""
+"""From a subject's model to a backend: live objects and addresses as they are, files once the scanner has passed them."""
 
 from importlib import import_module
 
@@ -32,11 +32,11 @@ def load_backend(subject: Subject, how: Loading) -> Backend:
     if subject.is_live:
         return _live(subject, how)
     assert subject.model.path is not None
+    if subject.model.is_served:
+        from veriward.adapters.served import from_address
+
+        return from_address(subject, how)
     path = subject.place(subject.model.path)
-    if "://" in subject.model.path:
-        raise SettingsError(
-            f"model.path = {subject.model.path!r}: served models are not read by this version; want a file"
-        )
     return _from_file(Artefact.passed(path, trust=how.trust), subject, how)
 
 

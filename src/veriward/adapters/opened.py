@@ -79,7 +79,7 @@ def open_subject(
     Raises SettingsError, DataError, ArtefactError or ModelError, each saying where, what came and what was wanted.
     """
     backend = load_backend(subject, Loading(device, batch_size, trust, code))
-    notes: list[Note] = []
+    notes: list[Note] = list(getattr(backend, "notes", ()))
     train, test = _splits(subject, notes)
     check_splits(subject, train, test)
     named = not isinstance(backend, ModuleBackend)

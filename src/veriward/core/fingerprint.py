@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from veriward.core.canonical import digest
+from veriward.core.endpoint import Endpoint
 from veriward.core.errors import ArtefactError
 from veriward.core.sources import as_columns
 from veriward.core.subject import Subject
@@ -57,9 +58,10 @@ def _dump(part: Any) -> Any:
 def _model(subject: Subject) -> str:
     model = subject.model
     if model.path is None:
-        return digest(_live(model.live), _dump(model))
-    if "://" in model.path:
-        return digest(_dump(model))
+        return digest(_live(model.live), model.model_dump(mode="json", exclude={"endpoint"}))
+    if model.is_served:
+        form = (model.endpoint or Endpoint()).form()
+        return digest("served", model.path, form, model.access, model.output)
     code = code_hash(subject, model.factory) if model.factory else None
     return digest(file_hash(subject.place(model.path)), code, model.factory, model.access, model.output)
 

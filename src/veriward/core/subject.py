@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from veriward.core.endpoint import Endpoint, check_served, is_address
 from veriward.core.errors import SettingsError
 from veriward.core.explain_validation import explain
 from veriward.core.rules import Rule
+from veriward.core.section import Section
 
 Task = Literal["classification", "regression", "forecasting", "recommendation", "text", "policy"]
 Kind = Literal["image", "tabular", "text", "audio", "series", "interactions", "observation"]
@@ -33,26 +35,30 @@ def _distinct(values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
     return values
 
 
-class Section(BaseModel):
-    """A frozen part of a subject that knows its keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
-
-
 class ModelSection(Section):
-    """The model: a file, or a live object of the caller's (module or callable), which stays untouched."""
+    """The model: a file, an address, or a live object of the caller's (module or callable), which stays untouched."""
 
     path: str | None = None
     factory: str | None = None
     access: Access | None = None
     output: Output | None = None
+    endpoint: Endpoint | None = None  # of a model that is served
     live: Any = Field(default=None, exclude=True, repr=False)
 
     @model_validator(mode="after")
     def _is_there(self) -> "ModelSection":
         if (self.path is None) == (self.live is None):
             raise ValueError("want path, the model's file (in Python also a module or a callable)")
+        if self.is_served:
+            check_served(self.path or "", self.factory, self.endpoint)
+        elif self.endpoint is not None:
+            raise ValueError("endpoint is about served models; want path = 'https://…', or no endpoint")
         return self
+
+    @property
+    def is_served(self) -> bool:
+        """Whether the model is asked over the network."""
+        return self.path is not None and is_address(self.path)
 
 
 class InputSection(Section):
@@ -176,8 +182,8 @@ class Subject(Section):
     model: Annotated[ModelSection, BeforeValidator(_as_model)]
     data: DataSection
     input: InputSection = InputSection()
-    features: dict[str, Feature] = {}
-    rules: dict[str, str] = {}
+    features: dict[str, Feature] = Field(default_factory=dict)
+    rules: dict[str, str] = Field(default_factory=dict)
     recipe: Recipe | None = None
     threat: ThreatSection = ThreatSection()
     claims: Claims | None = None

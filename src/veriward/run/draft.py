@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from veriward.adapters.opened import open_subject
 from veriward.core.data import Table
 from veriward.core.domain import ArrayDomain
+from veriward.core.endpoint import parse_address
 from veriward.core.errors import SettingsError
 from veriward.core.sources import read_columns
 from veriward.core.subject import Subject
@@ -22,15 +23,13 @@ SPLITS = ("train", "test")
 
 
 def draft(
-    model: Path, data: Path | None, *, label: str | None, factory: str | None, folder: Path, trust: bool = False
+    model: Path | str, data: Path | None, *, label: str | None, factory: str | None, folder: Path, trust: bool = False
 ) -> str:
-    """Return the text of a subject.toml in `folder` for a model and its data.
+    """Return the text of a subject.toml in `folder` for a model (a file, or the address of a served one) and its data.
 
     Raises SettingsError where the target column cannot be told, and whatever opening the subject raises.
     """
-    if not model.is_file():
-        raise SettingsError(f"{model}: no such file; want the model's file")
-    values: dict[str, Any] = {"name": _name(model), "model": {"path": _relative(model, folder)}}
+    values = _served(model) if isinstance(model, str) else _filed(model, folder)
     if factory:
         values["model"]["factory"] = factory
     if data is None:
@@ -40,6 +39,20 @@ def draft(
     values["data"] = {name: _relative(path, folder) for name, path in files.items()} | {"label": chosen}
     subject = Subject.model_validate({**values, "folder": folder.resolve()})
     return _text(open_subject(subject, device="cpu", trust=trust), why)
+
+
+def _filed(model: Path, folder: Path) -> dict[str, Any]:
+    if not model.is_file():
+        raise SettingsError(f"{model}: no such file; want the model's file")
+    return {"name": _name(model), "model": {"path": _relative(model, folder)}}
+
+
+def _served(address: str) -> dict[str, Any]:
+    try:
+        host = parse_address(address).hostname or ""
+    except ValueError as error:
+        raise SettingsError(f"MODEL: {error}") from None
+    return {"name": host.replace(":", "-").strip("-."), "model": {"path": address}}
 
 
 def _name(model: Path) -> str:
@@ -85,7 +98,7 @@ def _label(files: dict[str, Path], given: str | None) -> tuple[str, str | None]:
 
 
 def _without_data(values: dict[str, Any]) -> str:
-    lines = [f"name = {_toml(values['name'])}  # inferred: the model's file or folder", "", "[model]"]
+    lines = [f"name = {_toml(values['name'])}  # inferred: the model's file, folder or host", "", "[model]"]
     lines += [f"{key} = {_toml(value)}" for key, value in values["model"].items()]
     return "\n".join([*lines, "", "[data]  # no data was given: name the files and the target column", ""])
 
@@ -93,7 +106,7 @@ def _without_data(values: dict[str, Any]) -> str:
 def _text(opened: "Opened", label_why: str | None) -> str:
     subject, data = opened.subject, opened.subject.data
     parts = [
-        f"name = {_toml(subject.name)}  # inferred: the model's file or folder",
+        f"name = {_toml(subject.name)}  # inferred: the model's file, folder or host",
         f"task = {_toml(opened.task)}  # inferred: what the model answers and the labels are",
         "",
         "[model]",

@@ -161,12 +161,17 @@ def choose(opened: "Opened", loading: Any, *, engine: str, workers: int | None) 
     if workers is not None and workers < 1:
         raise SettingsError(f"--workers {workers}: want 1 or more")
     on_gpu = opened.device.type != "cpu"
-    if opened.subject.is_live or _holds_objects(opened.subject) or on_gpu or workers == 1:
+    if opened.subject.is_live or _holds_objects(opened.subject) or _is_paced(opened.subject) or on_gpu or workers == 1:
         return InProcess(opened)
     if workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return Adaptive(opened, loading, cores) if cores > 1 else InProcess(opened)
     return Pool(opened, loading, workers)
+
+
+def _is_paced(subject: Subject) -> bool:
+    """Whether a served model's rate is limited: one process alone can keep to it."""
+    return subject.model.endpoint is not None and subject.model.endpoint.rate is not None
 
 
 def _holds_objects(subject: Subject) -> bool:
