@@ -1,0 +1,136 @@
+"""ONNX files: gradients by our own reading of the graph, refereed by onnxruntime; scores by onnxruntime where that fails."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from veriward.adapters.artefact import Artefact
+from veriward.adapters.loading import Loading, choose_device
+from veriward.adapters.model import Classes
+from veriward.adapters.modules import TILE, ModuleBackend
+from veriward.adapters.onnx_graph.answers import Answer, choose_answer
+from veriward.adapters.onnx_graph.feed import FLOATS, Feeder
+from veriward.adapters.onnx_graph.graph import Graph, read_graph
+from veriward.adapters.onnx_graph.module import GraphModule, read_module
+from veriward.adapters.onnx_graph.operator import Unsupported
+from veriward.adapters.onnx_graph.referee import judge, trials
+from veriward.adapters.onnx_graph.session import Session
+from veriward.adapters.onnx_graph.tensors import Array, embed, parsed
+from veriward.core.errors import ArtefactError, ModelError, SettingsError
+from veriward.core.subject import Access, Subject
+
+
+class OnnxBackend:
+    """A graph that onnxruntime runs, in tiles: a row's answer must not depend on how many travel with it."""
+
+    format: str = "onnx"
+
+    def __init__(self, session: Session, feeder: Feeder, answer: Answer, no_gradients: str | None = None) -> None:
+        self.session, self.feeder, self.answer = session, feeder, answer
+        self.access: Access = "labels" if answer.kind == "labels" else "scores"
+        self.classes: Classes | None = answer.classes
+        self.columns, self.width = feeder.columns, feeder.width
+        self.output = answer.kind
+        self.tile = feeder.static or TILE
+        self.no_gradients = no_gradients  # why there are none, for the reader of the report
+
+    def raw(self, x: Any) -> Tensor:
+        """Return probabilities, logits, values or class numbers of whole rows."""
+        feeds = self.feeder.feeds(x)
+        parts = [self._run(feeds, start, min(start + self.tile, len(x))) for start in range(0, len(x), self.tile)]
+        return torch.cat(parts)
+
+    def _run(self, feeds: dict[str, Array], start: int, end: int, *, patient: bool = True) -> Tensor:
+        rows = np.minimum(np.arange(start, start + self.tile), end - 1)  # the last row fills the tile
+        part = {name: values[rows] for name, values in feeds.items()}
+        out = self.answer.tensor(self.session.run(part, self.answer.port.name, patient=patient))
+        if not out.ndim or len(out) != self.tile:
+            raise ModelError(f"model: answered shape {tuple(out.shape)} for {self.tile} rows; want one answer per row")
+        return out[: end - start]
+
+    def tried(self, rows: Array) -> Tensor | None:
+        """Return the answers to trial rows, None where the graph does not take them; learns the size of the tiles.
+
+        A graph may call its batch open and still hold the size with which it was exported, which is mostly 1.
+        """
+        for tile in (self.tile,) if self.feeder.static else (TILE, 1):
+            self.tile = tile
+            try:
+                self._run(self.feeder.feeds(rows), 0, min(tile, len(rows)), patient=False)
+                return self.raw(rows)
+            except ModelError:
+                continue
+        self.tile = self.feeder.static or TILE
+        return None
+
+
+def from_onnx(artefact: Artefact, subject: Subject, how: Loading) -> OnnxBackend | ModuleBackend:
+    """Load an `.onnx` file that passed the scanner.
+
+    Raises ArtefactError for what is no valid graph, and SettingsError where the subject asks for gradients that the
+    graph does not give; the message names every operator that has no torch reading.
+    """
+    where = str(artefact.path)
+    model = parsed(artefact.content(), where)
+    embed(model, artefact.part, where)
+    graph = read_graph(model, where)
+    answer = choose_answer(graph, subject.data.classes)
+    if not graph.inputs:
+        raise ArtefactError(f"{where}: its graph has no input, so it answers nothing about rows; export it again")
+    feeder = Feeder(graph.inputs, where)
+    # before onnxruntime sees it: what constants ask for beyond all measure is found here
+    module = _read(graph, feeder, answer)
+    scores = OnnxBackend(Session(model, where), feeder, answer)
+    found = _refereed(graph, module, scores, how) if isinstance(module, GraphModule) else module
+    if isinstance(found, ModuleBackend) and subject.model.access in (None, "gradients"):
+        # one source of answers: scores and gradients both come from the reading, so attack and verification agree
+        return found
+    if isinstance(found, str):
+        scores.no_gradients = found
+        if subject.model.access == "gradients":
+            raise SettingsError(f"model.access = 'gradients', but {where} gives none: {found}; say 'scores'")
+    return scores
+
+
+def _read(graph: Graph, feeder: Feeder, answer: Answer) -> GraphModule | str:
+    """Return the graph as a module, or why it has none."""
+    port = feeder.ports[0]
+    if len(feeder.ports) > 1:
+        return f"it takes {len(feeder.ports)} inputs"
+    if port.elem not in FLOATS:
+        return "its input takes no floating numbers"
+    if answer.port.elem not in FLOATS:
+        return f"its output {answer.port.name!r} holds no floating numbers"
+    try:
+        return read_module(graph, port, answer.port.name)
+    except Unsupported as error:
+        return f"no torch reading of {error}"
+
+
+def _refereed(graph: Graph, module: GraphModule, scores: OnnxBackend, how: Loading) -> ModuleBackend | str:
+    """Return the reading as a backend if it answers as onnxruntime does, else why not."""
+    port = scores.feeder.ports[0]
+    for rows in trials(port, graph):
+        expected = scores.tried(rows)
+        if expected is None:
+            continue
+        verdict: str | None = None
+        # a fixed batch is mostly the one of the export alone: whole tiles are tried first
+        for tile in dict.fromkeys((None, None if scores.tile == TILE else scores.tile)):
+            verdict = judge(_backend(module, scores, Loading("cpu"), tile), rows, expected, port.elem)
+            if verdict is None:
+                return _backend(module, scores, how, tile)
+        return verdict or ""
+    return f"onnxruntime takes no trial rows for input {port}; export it with fixed sizes"
+
+
+def _backend(module: GraphModule, scores: OnnxBackend, how: Loading, static: int | None) -> ModuleBackend:
+    device = choose_device(how.device)
+    backend = ModuleBackend(
+        module.to(device).eval(), format="onnx", device=device, batch_size=how.batch_size, static=static
+    )
+    backend.classes, backend.width = scores.classes, scores.width
+    backend.dtype = torch.from_numpy(np.empty(0, FLOATS[scores.feeder.ports[0].elem])).dtype
+    return backend
