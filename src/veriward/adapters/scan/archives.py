@@ -8,6 +8,7 @@ from .place import Place
 from .skops import scan_skops
 from .source import Source
 from .torchfile import scan_torch
+from .torchscript import scan_script
 from .zips import LOCAL, Archive, read_archive
 
 
@@ -34,6 +35,9 @@ def _scan_by_layout(archive: Archive, place: Place) -> str:
     if f"{root}/archive_format" in names or f"{root}/models/model.json" in names:
         scan_export(archive, root, place)
         return "torch-export"
+    if f"{root}/constants.pkl" in names:
+        scan_script(archive, root, place)
+        return "torchscript"
     if f"{root}/data.pkl" in names:
         return scan_torch(archive, root, place)
     if "schema.json" in names:

@@ -17,7 +17,7 @@ _ATEN = words(
     _adaptive_avg_pool2d _adaptive_avg_pool3d _assert_async _assert_scalar _assert_tensor_metadata _cdist_forward
     _conj _convolution _embedding_bag _functional_assert_async _fused_rms_norm _log_softmax _native_batch_norm_legit
     _native_batch_norm_legit_functional _native_batch_norm_legit_no_training _native_multi_head_attention _neg_view
-    _pdist_forward _prelu_kernel _reshape_alias _reshape_copy _safe_softmax _scaled_dot_product_attention_math
+    _pdist_forward _prelu_kernel _reshape_copy _safe_softmax _scaled_dot_product_attention_math
     _scaled_dot_product_flash_attention_for_cpu _softmax _stack _thnn_fused_gru_cell _thnn_fused_lstm_cell _to_copy
     _transformer_encoder_layer_fwd _trilinear _unique2 _unsafe_index _unsafe_view _upsample_bicubic2d_aa
     _upsample_bilinear2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d _weight_norm
@@ -114,7 +114,7 @@ def target_outcome(target: str) -> Outcome:
     """
     match = _ATEN_TARGET.fullmatch(target)
     if match is not None:
-        return "clean" if _is_operator(match[1], match[2]) else "unknown"
+        return "clean" if _is_listed(match[1], match[2]) else "unknown"
     higher = _HIGHER_ORDER_TARGET.fullmatch(target)
     if target in _EXACT or (higher is not None and higher[1] in _HIGHER_ORDER):
         return "clean"
@@ -125,7 +125,16 @@ def target_outcome(target: str) -> Outcome:
     return "unknown"
 
 
-def _is_operator(namespace: str, name: str) -> bool:
+def _is_listed(namespace: str, name: str) -> bool:
     if namespace == "prims":
         return name in _PRIMS
-    return name in _ATEN or (name.endswith("_") and name.removesuffix("_") in _ATEN)  # the in-place form
+    return is_operator(name)
+
+
+def is_operator(name: str) -> bool:
+    """Whether an operator of ATen computes from tensors alone; its in-place form then does too.
+
+    >>> is_operator("add_"), is_operator("from_file")
+    (True, False)
+    """
+    return name in _ATEN or (name.endswith("_") and name.removesuffix("_") in _ATEN)

@@ -11,11 +11,11 @@ from .place import Place
 from .unpack import unpacked
 from .zips import Archive, Member
 
-_LABELS = ("byteorder", "version", ".format_version", ".storage_alignment", ".data/version", ".data/serialization_id")
+LABELS = ("byteorder", "version", ".format_version", ".storage_alignment", ".data/version", ".data/serialization_id")
 
 
 def scan_torch(archive: Archive, root: str, place: Place) -> str:
-    """Read a checkpoint; returns the kind, "torch-zip" or "torchscript".
+    """Read a checkpoint; returns the kind.
 
     >>> from .place import Purse
     >>> from .result import Notes
@@ -30,11 +30,8 @@ def scan_torch(archive: Archive, root: str, place: Place) -> str:
     for member in archive.members:
         if member is not pickle and not member.is_folder:
             _scan_part(archive, member, root, storages, place)
-    _check_storages(archive, root, storages, place)
-    if archive.named(f"{root}/constants.pkl") is None:
-        return "torch-zip"
-    place.unknown(0, "torchscript", "holds a program of its author, in a language that is not read yet")
-    return "torchscript"
+    check_storages(archive, root, {f"data/{key}": size for key, size in storages.items()}, place)
+    return "torch-zip"
 
 
 def _scan_pickle(archive: Archive, member: Member, place: Place, storages: dict[str, int]) -> None:
@@ -49,7 +46,7 @@ def _scan_pickle(archive: Archive, member: Member, place: Place, storages: dict[
 
 def _scan_part(archive: Archive, member: Member, root: str, storages: dict[str, int], place: Place) -> None:
     name = member.name.removeprefix(f"{root}/")
-    if name in _LABELS:
+    if name in LABELS:
         scan_label(archive, member, place)
     elif name.removeprefix("data/") in storages and name.startswith("data/"):
         scan_storage(archive, member, place)
@@ -75,9 +72,17 @@ def scan_storage(archive: Archive, member: Member, place: Place) -> None:
     scan_raw(archive.source.part(member.data_at, member.packed), inner)
 
 
-def _check_storages(archive: Archive, root: str, storages: dict[str, int], place: Place) -> None:
-    """torch maps a storage by the size that the pickle claims: a shorter member would be read beyond its end."""
+def check_storages(archive: Archive, root: str, storages: dict[str, int], place: Place) -> None:
+    """torch maps a storage by the size that the pickle claims: a shorter member would be read beyond its end.
+
+    >>> from .place import Purse
+    >>> from .result import Notes
+    >>> from .source import Source
+    >>> place = Place("x", Notes(), Purse(), lambda source, place: "")
+    >>> check_storages(Archive(Source.of(b""), ()), "a", {"data/0": 4}, place); place.notes.outcome
+    'unknown'
+    """
     sizes = {member.name: member.size for member in archive.members}
     for key, size in storages.items():
-        if sizes.get(f"{root}/data/{key}") != size:
+        if sizes.get(f"{root}/{key}") != size:
             place.unknown(0, f"storage {key}", f"should hold {size} bytes and does not, or is missing")
