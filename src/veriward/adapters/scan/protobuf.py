@@ -8,6 +8,7 @@ import re
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 from .place import Purse
 from .source import Source
@@ -64,9 +65,27 @@ def shapes(text: str) -> dict[str, Shape]:
     return dict(found)
 
 
+@cache
+def _runs(key: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    """One number behind this key, and many of them; what is longer than 9 bytes is left to the slow way."""
+    number = rb"([\x80-\xff]{1,8}[\x01-\x7f]|[\x00-\x7f])"
+    if key & 7 != VARINT:
+        number = rb"(.{%d})" % _FIXED_BYTES[key & 7]
+    step = re.escape(bytes([key])) + number
+    return re.compile(step, re.DOTALL), re.compile(rb"(?:" + step + rb")*+", re.DOTALL)
+
+
+def _decoded(piece: bytes) -> int:
+    if len(piece) == 1:
+        return piece[0]
+    return sum((byte & 127) << 7 * place for place, byte in enumerate(piece))
+
+
 @dataclass
 class Message:
     """The fields of one message: numbers as they stand, everything else as extents (start, end, start, end, ...).
+
+    Of floats that repeat, only their count is kept: zeros stand for all but the first.
 
     >>> Message(0).number("missing", 7)
     7
@@ -147,9 +166,25 @@ class Wire:
         if wire == LENGTH:
             here[spec.name].append(start)
             here[spec.name].append(at)
+            return at
+        here[spec.name].append(value)
+        return self._run(at, end, key, here[spec.name]) if spec.many and key < 128 else at
+
+    def _run(self, at: int, end: int, key: int, values: "array[int]") -> int:
+        """Take what follows of the same field in one step: trees are written as millions of single numbers."""
+        step, whole = _runs(key)
+        index = self._near(at)
+        run = whole.match(self._window, index, min(len(self._window), max(0, end - self._base)))
+        if run is None:
+            return at
+        if key & 7 == VARINT:
+            values.extend(map(_decoded, step.findall(run[0])))
         else:
-            here[spec.name].append(value)
-        return at
+            count = len(run[0]) // (1 + _FIXED_BYTES[key & 7])
+            values.extend(array("Q", bytes(8 * count)))
+            self.purse.spend("records", count)
+        self.purse.spend("records", len(run[0]) // 2)
+        return at + len(run[0])
 
     def _value(self, begin: int, at: int, end: int, wire: int) -> tuple[int, int, int]:
         """(number, start of the payload, where the next field begins)."""
