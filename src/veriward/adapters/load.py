@@ -42,9 +42,12 @@ def load_backend(subject: Subject, how: Loading) -> Backend:
 
 def _live(subject: Subject, how: Loading) -> Backend:
     from veriward.adapters.estimators import EstimatorBackend
+    from veriward.adapters.keras import from_live_keras, is_keras
     from veriward.adapters.modules import from_live
 
     model = subject.model.live
+    if is_keras(model):
+        return from_live_keras(model, how)
     if isinstance(model, torch.nn.Module):
         device = None if how.device == "auto" else choose_device(how.device)
         return from_live(model, device=device, batch_size=how.batch_size)
