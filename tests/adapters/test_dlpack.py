@@ -71,7 +71,10 @@ def gradient(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("compiled", [True, False])
 def test_scores_and_gradients_are_those_of_the_torch_twin(on: Any, compiled: bool) -> None:
-    model, x = on.wrap(network(on), compiled=compiled), torch.randn(64, SIZES[0], generator=torch.manual_seed(0))
+    model, x = (
+        on.wrap(network(on), compiled=compiled),
+        torch.randn(64, SIZES[0], generator=torch.Generator().manual_seed(0)),
+    )
     before = x.clone()
     assert (model(x) - twin()(x)).abs().max() <= 1e-5
     assert (gradient(model, x) - gradient(twin(), x)).abs().max() <= 1e-5
@@ -86,8 +89,8 @@ def test_the_gradient_can_be_asked_for_twice(on: Any) -> None:
 
 
 def test_rows_that_start_anywhere_in_memory_are_read_right(on: Any) -> None:
-    model, rows = on.wrap(network(on)), torch.randn(65, SIZES[0], generator=torch.manual_seed(0))
-    shifted, turned = rows[1:], torch.randn(SIZES[0], 64, generator=torch.manual_seed(1)).T
+    model, rows = on.wrap(network(on)), torch.randn(65, SIZES[0], generator=torch.Generator().manual_seed(0))
+    shifted, turned = rows[1:], torch.randn(SIZES[0], 64, generator=torch.Generator().manual_seed(1)).T
     assert shifted.data_ptr() % dlpack.ALIGNMENT
     for x in (shifted, turned):
         assert (model(x) - twin()(x)).abs().max() <= 1e-5
@@ -134,7 +137,7 @@ def test_a_function_that_leaves_tensorflow_has_no_gradients() -> None:
 
 def test_class_numbers_carry_no_gradient(on: Any) -> None:
     f = network(on)
-    model, x = on.wrap(lambda x: on.argmax(f(x))), torch.randn(64, SIZES[0], generator=torch.manual_seed(0))
+    model, x = on.wrap(lambda x: on.argmax(f(x))), torch.randn(64, SIZES[0], generator=torch.Generator().manual_seed(0))
     out = model(x.requires_grad_())
     assert not out.requires_grad
     assert torch.equal(out.long(), twin()(x).argmax(1))
@@ -170,7 +173,7 @@ def test_jax_compiles_once_for_all_sizes_of_a_batch() -> None:
         shapes.append(x.shape)  # runs when JAX traces
         return f(x)
 
-    f, x = network(on), torch.randn(200, SIZES[0], generator=torch.manual_seed(0))
+    f, x = network(on), torch.randn(200, SIZES[0], generator=torch.Generator().manual_seed(0))
     backend = from_live(vw.from_jax(function), device="cpu", batch_size=None)
     whole = backend.raw(x)
     for n in (1, 63, 64, 65, 130):
