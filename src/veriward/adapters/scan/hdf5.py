@@ -58,20 +58,21 @@ def _check_extension(reader: Hdf5Bytes, block: Superblock, place: Place) -> None
 def _walk(file: Hdf5File, block: Superblock, place: Place) -> dict[str, list[bytes]]:
     """Judge every object once; returns the texts of the root's attributes."""
     waiting = [(Link("", "hard", block.root, block.cached), place)]
-    seen: set[int] = set()
+    seen: dict[int, bool] = {}  # whether the object at this address holds others
     root: dict[str, list[bytes]] | None = None
     while waiting:
         link, here = waiting.pop()
         if link.target in seen:
-            here.dangerous(link.target, link.name, "leads to an object that has another name: loops never end")
+            note = here.dangerous if seen[link.target] else here.unknown
+            note(link.target, link.name, "leads to an object that has another name, so walks may never end")
             continue
-        seen.add(link.target)
         place.purse.spend("members", 1)
         try:
             texts, below = _judge_object(file, link, here)
         except BadHdf5 as error:
             here.unknown(link.target, "broken object", str(error))
             texts, below = {}, []
+        seen[link.target] = bool(below)
         root = texts if root is None else root
         waiting += [(inner, _below(here, inner)) for inner in _followed(below, here)]
     return root or {}
@@ -97,7 +98,9 @@ def _judge_object(file: Hdf5File, link: Link, place: Place) -> tuple[dict[str, l
 def _check_cached(link: Link, messages: list[Message], place: Place) -> None:
     tables = [table_of(message) for message in messages if message.kind == _SYMBOL_TABLE]
     if link.cached is not None and link.cached not in tables:
-        place.dangerous(link.target, link.name, "has another table of names where readers look first")
+        # a group that outgrew its table leaves the old address behind; two tables at once show two contents
+        note = place.dangerous if tables else place.unknown
+        note(link.target, link.name or "the root", "has another table of names where readers look first")
 
 
 def _followed(links: list[Link], place: Place) -> list[Link]:

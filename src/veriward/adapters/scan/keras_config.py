@@ -19,6 +19,8 @@ _MAX_DEPTH = 96
 _MAX_INTEGER = 1 << 31
 _MAX_TEXT = 1 << 16
 _HUGE_KEYS = {"shared_object_id", "seed", "salt", "mask_value", "ignore_class"}  # identities, not sizes
+_TABLES = {"max_tokens", "num_tokens", "num_bins", "vocabulary_size"}  # allocated without any weights
+_MAX_TABLE = 1 << 24
 _ENVELOPE = {
     *("module", "class_name", "config", "registered_name", "build_config", "compile_config", "name", "inbound_nodes"),
     *("shared_object_id", "__passive_serialization__", "trainable", "keras_version", "backend", "dtype"),
@@ -80,7 +82,7 @@ class _ConfigWalk:
                 self.visit(item, key, depth + 1, holds)
         elif isinstance(value, str):
             self._text(value, key)
-        elif isinstance(value, int) and abs(value) > _MAX_INTEGER:
+        elif isinstance(value, int) and abs(value) > (_MAX_TABLE if key in _TABLES else _MAX_INTEGER):
             self._large(value, key)
 
     def _large(self, value: int, key: str) -> None:

@@ -30,14 +30,14 @@ _LAYERS = words(
     """
 )
 MODELS = words("Sequential Functional Model")
-_POLICIES = words("DTypePolicy FloatDTypePolicy QuantizedDTypePolicy QuantizedFloat8DTypePolicy DTypePolicyMap")
+_POLICIES = words("DTypePolicy FloatDTypePolicy QuantizedDTypePolicy Int4DTypePolicy DTypePolicyMap")
 _OPTIMIZERS = words("Adadelta Adafactor Adagrad Adam AdamW Adamax Ftrl Lamb Lion LossScaleOptimizer Nadam RMSprop SGD")
 _FAMILIES: dict[str, frozenset[str]] = {
     "keras.layers": _LAYERS,
     "keras.models": MODELS,
     "keras": MODELS | _POLICIES,
     "keras.dtype_policies": _POLICIES,
-    "keras.quantizers": words("AbsMaxQuantizer"),
+    "keras.quantizers": words("AbsMaxQuantizer Int4QuantizationConfig Int8QuantizationConfig"),
     "keras.random": words("SeedGenerator"),
     "keras.initializers": words(
         """
@@ -101,7 +101,7 @@ _FUNCTION_MODULES = words("builtins keras.activations keras.losses keras.metrics
 KEYS = words(
     """
     activation activity_regularizer addition_factor allow_last_axis_squeeze alpha alpha_constraint alpha_initializer
-    alpha_regularizer amax_history_length amsgrad antialias apply_class_balancing attention_axes autocast average axes
+    alpha_regularizer amsgrad antialias apply_class_balancing attention_axes autocast average axes
     axis backward_layer batch_input_shape batch_shape batch_size beta beta_1 beta_2 beta_2_decay beta_constraint
     beta_initializer beta_regularizer bias_axes bias_constraint bias_initializer bias_regularizer bin_boundaries
     boundaries brightness_factor build_input_shape cell cells center centered class_aggregation class_id clip_threshold
@@ -111,7 +111,7 @@ KEYS = words(
     embeddings_constraint embeddings_initializer embeddings_regularizer encoding end_learning_rate epsilon epsilon_1
     epsilon_2 equation expand_dims factor fill_mode fill_value filters first_decay_steps flash_attention fn from_logits
     from_sorted_ids gain gamma gamma_constraint gamma_initializer gamma_regularizer global_clipnorm go_backwards
-    gptq_unpacked_column_size gradient_accumulation_steps group_size groups head_dim height height_factor idf_weights
+    gradient_accumulation_steps group_size groups head_dim height height_factor idf_weights
     ignore_class implementation initial_accumulator_value initial_learning_rate initial_scale inner_optimizer
     input_axes input_dim input_layers input_length input_shape interpolation invert jit_compile k keepdims
     kernel_constraint kernel_initializer kernel_regularizer kernel_size key_dim l1 l1_regularization_strength l2
@@ -126,6 +126,7 @@ KEYS = words(
     power_iterations precision q quantization_config quantization_mode ragged rank rate recall recurrent_activation
     recurrent_constraint recurrent_dropout recurrent_initializer recurrent_regularizer reduction relative_step
     remove_diagonal renorm renorm_clipping renorm_momentum reset_after return_sequences return_state reverse_dtype rho
+    rms_scaling bins x_factor y_factor output_dtype weight_quantizer activation_quantizer block_size
     salt saturation_factor scale scaling score_mode seed sensitivity shape shared_axes side sigma size sliding_window
     source_name sparse sparse_y_pred sparse_y_true specificity split staircase standardize stateful stddev strides
     summation_method symmetric synchronized t_mul target_class_ids target_shape theta threshold thresholds tie_weights

@@ -19,6 +19,8 @@ def parameters(name: str, config: Config, inputs: list[Shape]) -> int:
     >>> parameters("Dense", {"units": 3}, [(None, 4)])
     15
     """
+    if config.get("lora_rank"):
+        raise NoRule(f"{name} is adapted by LoRA, whose size is not followed")
     if name in WEIGHTLESS:
         return 0
     rule = _RULES.get(name)
@@ -55,7 +57,8 @@ def _separable(config: Config, inputs: list[Shape]) -> int:
 
 def _recurrent(config: Config, inputs: list[Shape]) -> int:
     units = whole(config, "units")
-    return 4 * units * (last(inputs[0]) + units + 2)  # an LSTM, the largest of them
+    states = 2 * units * (inputs[0][0] or 0) if config.get("stateful") else 0
+    return 4 * units * (last(inputs[0]) + units + 2) + states  # an LSTM, the largest of them
 
 
 def _axes(config: Config, inputs: list[Shape]) -> int:

@@ -104,7 +104,7 @@ class _Sizes:
 
     def _check_output(self, name: str, shape: Shape) -> None:
         """Keras on torch may compute the shape of an output by computing the output."""
-        if prod(side for side in shape[1:] if side is not None) > _MAX_OUTPUT:
+        if prod(side for side in shape if side is not None) > _MAX_OUTPUT:
             self.place.unknown(0, f"{name} {shape}", "is an output larger than any machine should hold")
 
     def _wrapped(self, name: str, config: Config, inputs: list[Shape]) -> Shape:
