@@ -3,12 +3,15 @@
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from veriward.adapters.artefact import Artefact
+from veriward.adapters.forest import Forest
 from veriward.adapters.loading import Loading
 from veriward.adapters.scan import skops_types
+from veriward.adapters.sklearn_forest import forest_of
 from veriward.core.data import Table
 from veriward.core.errors import ArtefactError
 from veriward.core.subject import Access, Subject
@@ -43,6 +46,14 @@ class EstimatorBackend:
             return torch.as_tensor(np.asarray(self.estimator.predict_proba(rows), dtype=np.float64))
         number = {name: i for i, name in enumerate(self.classes)}
         return torch.tensor([number[label] for label in self.estimator.predict(rows).tolist()])
+
+    def forest(self) -> Forest | None:
+        """Return the trees of scikit-learn's tree models; None for other kinds."""
+        return forest_of(self.estimator)
+
+    def matrix(self, x: Any) -> npt.NDArray[np.float64]:
+        """Return rows as the trees read them, (n, inputs)."""
+        return np.asarray(self._prepared(x), dtype=np.float64)
 
     def _prepared(self, x: Any) -> Any:
         if isinstance(x, Table):

@@ -6,7 +6,7 @@ one. Scores are (n, classes): logits or probabilities as `output` says; a single
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,6 +14,12 @@ from torch import Tensor
 from veriward.core.errors import CapabilityError, ModelError
 from veriward.core.evidence import Cost
 from veriward.core.subject import Access, Output
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from veriward.adapters.forest import Forest
 
 Classes = tuple[Any, ...]
 
@@ -48,6 +54,17 @@ class Gradients(Protocol):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (n, classes) scores that carry gradients."""
+
+
+@runtime_checkable
+class Trees(Protocol):
+    """Is a sum of trees whose nodes may be read. Backends offer `forest()`, None where there is nothing to read."""
+
+    def trees(self) -> "Forest":
+        """Return the trees of the model."""
+
+    def matrix(self, x: Any) -> "npt.NDArray[np.float64]":
+        """Return rows as the trees read them, (n, inputs): category values as their codes."""
 
 
 @dataclass
