@@ -58,8 +58,8 @@ class OnnxBackend:
         for tile in (self.tile,) if self.feeder.static else (TILE, 1):
             self.tile = tile
             try:
-                self._run(self.feeder.feeds(rows), 0, min(tile, len(rows)), patient=False)
-                return self.raw(rows)
+                first = self._run(self.feeder.feeds(rows), 0, min(tile, len(rows)), patient=False)
+                return torch.cat([first, self.raw(rows[tile:])]) if tile < len(rows) else first
             except ModelError:
                 continue
         self.tile = self.feeder.static or TILE

@@ -97,13 +97,13 @@ def read_module(graph: Graph, port: Port, output: str) -> GraphModule:
     if graph.opset < OLDEST:
         raise Unsupported(f"opset {graph.opset} (want {OLDEST} or newer)")
     nodes = graph.needed(output)
-    functions = _built(nodes)
+    functions = _built(graph.where, nodes)
     constants = {name: _tensor(value) for name, value in graph.constants.items()}
     rest = _folded(graph.where, nodes, functions, constants)
     return _wired(rest, functions, constants, port, output)
 
 
-def _built(nodes: Sequence[Node]) -> dict[int, Function]:
+def _built(where: str, nodes: Sequence[Node]) -> dict[int, Function]:
     lacking: Counter[str] = Counter()
     functions: dict[int, Function] = {}
     for node in nodes:
@@ -116,6 +116,10 @@ def _built(nodes: Sequence[Node]) -> dict[int, Function]:
             functions[id(node)] = OPERATORS[node.op].build(node)
         except Unsupported as error:
             lacking[str(error)] += 1
+        except Exception as error:  # settings of another type than the specification says
+            raise ArtefactError(
+                f"{where}: node {node.name!r} ({node.op}) has settings it cannot have: {error}"
+            ) from error
     if lacking:
         raise Unsupported(", ".join(f"{name} × {count}" for name, count in sorted(lacking.items())))
     return functions

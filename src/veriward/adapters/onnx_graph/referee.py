@@ -1,5 +1,6 @@
 """onnxruntime as the referee over our reading of a graph: both answer the same random rows, or there are no gradients."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
@@ -19,6 +20,7 @@ Answers = Callable[[Array], Tensor]
 TOLERANCE = {1: 1e-4, 10: 1e-2, 11: 1e-4}  # of the largest answer, by the input's type; rounding alone stays far below
 USUAL = (32, 224, 28, 64)  # sizes tried for axes that the graph leaves open
 MOST_GUESSES = 16
+MOST_NUMBERS = 1 << 22  # in a row: larger ones are not tried
 
 
 def trials(port: Port, graph: Graph) -> Iterator[Array]:
@@ -31,7 +33,7 @@ def trials(port: Port, graph: Graph) -> Iterator[Array]:
     channels = [(size,) if size is not None else guesses for size in port.shape[1:]]
     seen: set[tuple[int, ...]] = set()
     for shape in product(*channels) if len(open_axes) < 2 else _square(channels, open_axes):
-        if shape not in seen and len(seen) < MOST_GUESSES:
+        if shape not in seen and len(seen) < MOST_GUESSES and math.prod(shape) <= MOST_NUMBERS:
             seen.add(shape)
             yield _rows(shape).astype(FLOATS.get(port.elem, "f4"))
 
@@ -43,7 +45,9 @@ def _square(channels: Sequence[Sequence[int]], open_axes: Sequence[int]) -> Iter
 
 
 def _rows(shape: tuple[int, ...]) -> Array:
-    rows, stream = torch.arange(TILE // 2), Stream.of(0, "onnx referee")
+    # large rows are drawn less often: the random numbers must not cost more than the model
+    count = max(1, min(TILE // 2, MOST_NUMBERS // (4 * max(1, math.prod(shape)))))
+    rows, stream = torch.arange(TILE // 2) % count, Stream.of(0, "onnx referee")
     normal, uniform = stream.child("normal").normal(rows, shape), stream.child("uniform").uniform(rows, shape)
     # interleaved, so that the first rows, of a small tile, hold both
     return torch.stack([normal, uniform], 1).reshape(TILE, *shape).numpy()

@@ -21,9 +21,27 @@ def parsed(content: bytes, where: str) -> Any:
         model = onnx.ModelProto.FromString(content)
     except Exception as error:
         raise ArtefactError(f"{where}: not a readable ONNX model ({error}); export it again") from error
+    _check_names(model, where)
     if not model.graph.node:
         raise ArtefactError(f"{where}: its graph has no node, so it computes nothing; export the model again")
     return model
+
+
+def _check_names(message: Any, where: str) -> None:
+    """Raise ArtefactError for names that are no text: the parser lets them pass as bytes."""
+    if message.DESCRIPTOR.name == "TensorProto":  # its numbers are not to be copied for that
+        texts: list[Any] = [message.name, message.doc_string]
+    else:
+        texts = []
+        for field, value in message.ListFields():
+            parts = [value] if hasattr(value, "DESCRIPTOR") or isinstance(value, str | bytes) else value
+            if field.type == field.TYPE_MESSAGE:
+                for part in parts:
+                    _check_names(part, where)
+            elif field.type == field.TYPE_STRING:
+                texts += parts
+    if any(isinstance(text, bytes) for text in texts):
+        raise ArtefactError(f"{where}: holds a name that is no text; export it again")
 
 
 def all_tensors(message: Any) -> Iterator[Any]:
