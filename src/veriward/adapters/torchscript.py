@@ -17,7 +17,7 @@ _LAYERS = ("Linear", "Conv1d", "Conv2d")
 
 
 class Scripted(nn.Module):
-    """A program run as it is written: its optimiser would change the arithmetic after the first few calls."""
+    """A program run as it is written: torch may fuse operations after the first calls, and round otherwise."""
 
     def __init__(self, program: Any) -> None:
         super().__init__()
@@ -42,7 +42,9 @@ def from_torchscript(artefact: Artefact, subject: Subject, how: Loading) -> Modu
         raise ArtefactError(f"{path}: cannot be loaded as TorchScript ({text}); save the program again") from error
     if (count := _inputs(program)) != 1:
         raise ArtefactError(f"{path}: takes {count} inputs; want a program of one batch of rows")
-    program.eval().requires_grad_(False)
+    program.eval()
+    for parameter in program.parameters():  # a program has no requires_grad_ of its own
+        parameter.requires_grad_(False)
     backend = ModuleBackend(Scripted(program), format="torchscript", device=device, batch_size=how.batch_size)
     backend.width = _width(program)
     return backend
