@@ -15,7 +15,8 @@ from .keras_config import judge_config
 from .place import Place
 from .source import Source
 
-_CONFIGS = ("model_config", "training_config")
+_TRAINING = "training_config"
+_CONFIGS = ("model_config", _TRAINING)
 _PYTABLES = {"PYTABLES_FORMAT_VERSION", "PSEUDOATOM"}
 _EXTENSION = {0x00, 0x10, 0x13, 0x17}  # widths of trees and free space; not a driver, a shared table or a cache
 _SYMBOL_TABLE = 0x11
@@ -122,4 +123,5 @@ def _followed(links: list[Link], place: Place) -> list[Link]:
 def _judge_configs(texts: dict[str, list[bytes]], file: Hdf5File, place: Place) -> None:
     for name in _CONFIGS:
         for text in texts.get(name, []):
-            judge_config(text.rstrip(b"\0"), place.inside(name), file.elements, legacy=True)
+            training = name == _TRAINING
+            judge_config(text.rstrip(b"\0"), place.inside(name), file.elements, legacy=True, training=training)

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from .jsons import BadJson, read_json
-from .keras_layers import HOLDERS, KEYS, attack_by, is_allowed_class, is_allowed_function, is_layer
+from .keras_layers import HOLDERS, KEYS, MODELS, attack_by, is_allowed_class, is_allowed_function, is_layer
 from .keras_parameters import WEIGHTLESS
 from .keras_sizes import check_sizes
 from .place import Place
@@ -41,10 +41,11 @@ _LITERALS = {  # the special forms of the serializer, and the keys of their conf
 }
 
 
-def judge_config(content: bytes, place: Place, elements: int, legacy: bool = False) -> None:
+def judge_config(content: bytes, place: Place, elements: int, *, legacy: bool = False, training: bool = False) -> None:
     """Judge the JSON of a model's config; `elements` is how many numbers the file holds beside it.
 
-    `legacy`: the form that Keras writes to HDF5, where classes are named without their module.
+    `legacy`: the form that Keras writes to HDF5, where classes are named without their module; `training`: losses,
+    metrics and an optimiser alone, where else a model is wanted.
 
     >>> from .place import Purse
     >>> from .result import Notes
@@ -60,6 +61,8 @@ def judge_config(content: bytes, place: Place, elements: int, legacy: bool = Fal
     if not isinstance(config, dict):
         place.unknown(0, "config", "is no JSON object")
         return
+    if not training and config.get("class_name") not in MODELS:
+        place.unknown(0, str(config.get("class_name")), "is no model of Keras")
     _ConfigWalk(place, legacy).visit(config, "", 0, holds=True)
     if place.notes.outcome == "clean":  # sizes are read from a config whose form is known
         check_sizes(config, elements, place)
@@ -113,9 +116,10 @@ class _ConfigWalk:
         name, module = value["class_name"], value.get("module")
         if not isinstance(name, str) or not (module is None or isinstance(module, str)):
             self.place.unknown(0, f"class {name!r} of {module!r}", "are no names")
+            self._search(value, depth)
             return
         if name == "function":
-            self._function(value, module)
+            self._function(value, module, depth)
         elif name in _LITERALS or name == "__tuple__":
             self._literal(name, value, depth)
         elif name == "__typespec__":
@@ -125,6 +129,11 @@ class _ConfigWalk:
                 self.place.unknown(0, name, "is a layer where no layer is expected, so its size is not counted")
             self._class(name, module, value, depth)
 
+    def _search(self, value: dict[str, object], depth: int) -> None:
+        """Look for attacks in what has no form that is known."""
+        for key, item in value.items():
+            self.visit(item, key, depth + 1)
+
     def _named(self, module: str | None, name: str, why: str) -> None:
         attack = attack_by(module, name)
         path = f"{module}.{name}" if module else name
@@ -133,7 +142,8 @@ class _ConfigWalk:
         else:
             self.place.unknown(0, path, why)
 
-    def _function(self, value: dict[str, object], module: str | None) -> None:
+    def _function(self, value: dict[str, object], module: str | None, depth: int) -> None:
+        self._search({key: item for key, item in value.items() if not isinstance(item, str)}, depth)
         for named in {str(value.get("config")), str(value.get("registered_name") or value.get("config"))}:
             if not is_allowed_function(module, named):
                 self._named(module or "builtins", named, "is a function that is not on the allowlist")
@@ -141,11 +151,12 @@ class _ConfigWalk:
     def _literal(self, name: str, value: dict[str, object], depth: int) -> None:
         inner = value.get("config", value if self.legacy else {})
         if name == "__tuple__":
-            self.visit(value.get("items"), "items", depth + 1)
+            self._search(value, depth)
             return
         known = _LITERALS[name] | ({"class_name"} if inner is value else set())
         if not isinstance(inner, dict) or not inner.keys() <= known:
             self.place.unknown(0, name, "holds other things than its form allows")
+            self._search(value, depth)
             return
         dtype = inner.get("dtype", "bool")
         if not isinstance(dtype, str) or not _PLAIN_DTYPE.fullmatch(dtype):
@@ -167,16 +178,19 @@ class _ConfigWalk:
         for key, item in value.items():
             if key == "config":
                 self._config(name, item, depth + 1)
-            elif key not in ("class_name", "module", "registered_name"):
+            elif not isinstance(item, str):
                 self.visit(item, key, depth + 1)
 
     def _config(self, name: str, config: object, depth: int) -> None:
         if not isinstance(config, dict):
             if config is not None:
                 self.place.unknown(0, name, "has a config that is no JSON object")
+                self.visit(config, "config", depth)
             return
         if "class_name" in config:
             self.place.unknown(0, name, "has a config that is an object itself")
+            self.visit(config, "config", depth + 1)
+            return
         for key, item in config.items():
             if key not in KEYS:
                 self._odd_key(name, key)
