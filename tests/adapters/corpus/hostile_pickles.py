@@ -5,7 +5,7 @@ from collections.abc import Callable
 from .artefact import Artefact
 from .assembly import Code, call, framed, named, push, stream
 from .gadgets import NAMED, REAL, Gadget, mkdir, nested, old_call
-from .routes import ROUTES, SOURCES, Route
+from .routes import ROUTES, SOURCES, UNPEEKED, Route
 
 _NEEDS = {
     "lib2to3": ("lib2to3",),
@@ -22,7 +22,8 @@ def _routed(name: str, route: Route) -> Artefact:
     def make(canary: str) -> bytes:
         return route("os", "mkdir", canary)
 
-    return Artefact(f"route {name}", "routes", make, loader="pickle", source=SOURCES.get(name, ""))
+    loader = "stream" if name in UNPEEKED else "pickle"
+    return Artefact(f"route {name}", "routes", make, loader=loader, source=SOURCES.get(name, ""))
 
 
 def _called(name: str, gadget: Gadget) -> Artefact:

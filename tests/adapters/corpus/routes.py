@@ -198,6 +198,25 @@ def by_a_library_that_leads_there(module: str, name: str, argument: str) -> byte
     )
 
 
+def _torn(index: int) -> bytes:
+    """A memo index whose digits the end of a frame cuts: 1|2 is 12 in a row, and 2 for CPython's buffer."""
+    digits = b"%d\n" % index
+    return b"\x95" + struct.pack("<Q", 2) + b"g" + digits
+
+
+def by_an_index_torn_by_a_frame(module: str, name: str, argument: str) -> bytes:
+    kept = {2: module, 3: name, 4: argument, 12: "collections", 13: "OrderedDict", 14: []}
+    memo = b"".join(push(value) + b"p%d\n0" % index for index, value in kept.items())
+    return stream(Code(memo + _torn(12) + _torn(13) + b"\x93" + _torn(14) + b"\x85R"))
+
+
+def by_a_second_pickle_behind_a_frame(module: str, name: str, argument: str) -> bytes:
+    """In a row, the second pickle is the text of the first one's follower; in frames, it is one of its own."""
+    second = by_global(module, name, argument)
+    inside = b"N." + b"\x80\x04B" + struct.pack("<I", len(second))
+    return b"\x80\x04\x95" + struct.pack("<Q", len(inside)) + inside + second + b"."
+
+
 def before_a_protocol_of_the_future(module: str, name: str, argument: str) -> bytes:
     return by_global(module, name, argument)[:-1] + b"\x80\x63."
 
@@ -237,3 +256,6 @@ SOURCES = {
     "by_a_library_that_leads_there": "picklescan issue 66, chains of attributes",
     "before_a_broken_text": "arXiv:2508.19774, exceptions that stop the scanner first",
 }
+
+# These work where the loader cannot peek into its file: torch.load on a zip, or any BytesIO.
+UNPEEKED = ("by_an_index_torn_by_a_frame", "by_a_second_pickle_behind_a_frame")

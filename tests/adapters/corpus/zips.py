@@ -9,6 +9,7 @@ import torch
 
 from .artefact import Artefact
 from .gadgets import mkdir, nested
+from .routes import ROUTES
 
 LOCAL, CENTRAL, END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 Change = Callable[[bytes], bytes]
@@ -148,6 +149,10 @@ def _source(canary: str) -> bytes:
     return f"import os\nos.mkdir({canary!r})\n".encode()
 
 
+def _torn(canary: str) -> bytes:
+    return clean_checkpoint(**{"data.pkl": ROUTES["by_an_index_torn_by_a_frame"]("os", "mkdir", canary)})
+
+
 def _behind(canary: str) -> bytes:
     pickle = members_of(saved(weights()))["archive/data.pkl"]
     return clean_checkpoint(**{"data.pkl": pickle[:-1] + mkdir(canary) + b"0."})
@@ -185,6 +190,11 @@ HOSTILE_ZIPS: tuple[Artefact, ...] = (
     _torch("source code as a member", lambda c: clean_checkpoint(**{"code/a.py": b"import os\n"})),
     _torch("attack behind the weights", _behind),
     _torch("pickle before the archive", lambda c: nested(c) + clean_checkpoint(), "pickle", "pickle and zip in one"),
+    _torch(
+        "memo index torn by a frame",
+        _torn,
+        "torch",
+    ),
     _torch("under a .p ending", nested, "torch", "CVE-2025-1889"),
     _torch("of the old layout", _legacy, "torch"),
     _torch("of the old layout, first pickle", lambda c: nested(c) + saved(weights(), zipped=False), "torch"),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from .builds import complaint
 from .calls import CALLS, Arguments, is_data, is_made, storage_bytes
 from .dialects import Dialect
+from .frames import torn
 from .names import advice, resolved
 from .opcodes import OPCODES, Broken, Reader
 from .place import Place
@@ -45,6 +46,7 @@ class Machine:
     before_error: Outcome | None = None  # what was noted when the stream first did what a real machine refuses
     at: int = 0
     dialect: Dialect = field(default_factory=Dialect)
+    announced: bool = False  # by a PROTO
     frame_end: int = 0  # a reader that buffers frames has taken all bytes up to here
 
     def __post_init__(self) -> None:
@@ -78,8 +80,18 @@ class Machine:
         if code not in _ACTIONS:
             raise Broken(f"byte {code:#04x} is no opcode")
         action, act, decode = _ACTIONS[code]
-        act(self, decode(self.reader))
+        value = decode(self.reader)
+        if self.at < self.frame_end:
+            self._check_frame(action)
+        act(self, value)
         return action
+
+    def _check_frame(self, action: str) -> None:
+        why = torn(action, self.reader.at, self.frame_end)
+        if why is not None:
+            if self.announced:  # raw numbers can hold anything, but not behind a PROTO
+                self._hidden("torn frame", f"the stream {why}, to hide what it does")
+            self._malformed(why)
 
     @property
     def outcome(self) -> Outcome:
@@ -323,6 +335,7 @@ class Machine:
         self.stack.top()
 
     def _on_protocol(self, number: Value) -> None:
+        self.announced = True
         if isinstance(number, int) and number > 5:
             self._malformed(f"claims protocol {number}, which does not exist")
 
