@@ -59,8 +59,8 @@ def _numbers(name: str, values: npt.NDArray[Any], untold: bool) -> Floats:
         return np.full(len(values), np.nan)
     if untold:
         raise ModelError(
-            f"column {name!r}: holds texts, and the model does not tell which number stands for which category; give "
-            "the codes that it has been trained on, or a model that was trained on a pandas frame with categories"
+            f"column {name!r}: holds texts, and the model does not tell which code stands for which category (XGBoost "
+            "keeps them from 3.1 on, for texts in ASCII; LightGBM where it is trained on pandas categories); give codes"
         )
     raise ModelError(f"column {name!r}: holds texts, and the model takes numbers; name input.columns without it")
 

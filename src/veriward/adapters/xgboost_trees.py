@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from veriward.adapters.forest import Forest, Link, Reading
+from veriward.adapters.scan.place import Purse
+from veriward.adapters.scan.source import Source
+from veriward.adapters.scan.ubjson import BadUbjson, Numbers, read_ubjson
 from veriward.adapters.tree import side_by_side
-from veriward.adapters.ubjson import parse_ubjson
 from veriward.adapters.xgboost_nodes import counted, parse_tree, whole
 from veriward.core.errors import ArtefactError
 
@@ -24,6 +26,7 @@ LIBRARY = Reading(strict=True, single=True, sums_single=True)
 LOGIT = ("binary:logistic", "reg:logistic")
 LOG = ("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox", "survival:aft")
 SOFTMAX = ("multi:softprob", "multi:softmax")
+KINDS = {"i": "i1", "U": "u1", "I": "i2", "l": "i4", "L": "i8", "d": "f4", "D": "f8"}  # UBJSON's letters
 MARGINS = ("binary:logitraw", "binary:hinge")  # decided by the sign of the margin, which is what is told
 
 
@@ -36,7 +39,7 @@ class Document:
     @classmethod
     def parse(cls, content: bytes) -> "Document":
         """Read the bytes of a `.json` or `.ubj` file; ArtefactError for anything else, and for trees that are none."""
-        whole = parse_ubjson(content) if content[:2] == b"{L" else _parse_json(content)
+        whole = _parse_ubjson(content) if content[:2] == b"{L" else _parse_json(content)
         try:
             document = cls(whole["learner"])
             document.check()
@@ -196,7 +199,25 @@ def _vocabulary(stored: Mapping[str, Any]) -> tuple[Any, ...]:
     if ends != sorted(ends) or (ends and (ends[0] != 0 or ends[-1] != len(values))):
         raise ArtefactError("XGBoost document: the texts of categories are not where it says")
     text = values.astype(np.int8).tobytes()
-    return tuple(text[a:b].decode("utf-8") for a, b in pairwise(ends))
+    if not text.isascii():
+        return ()  # XGBoost 3 counts characters where it should count bytes, and loses the end of such texts
+    return tuple(text[a:b].decode("ascii") for a, b in pairwise(ends))
+
+
+def _parse_ubjson(content: bytes) -> Any:
+    def unrolled(part: object) -> Any:
+        if isinstance(part, Numbers):
+            kind = np.dtype(f">{KINDS[part.letter]}")
+            return np.frombuffer(content, kind, part.count, part.at)
+        if isinstance(part, dict):
+            return {name: unrolled(value) for name, value in part.items()}
+        return [unrolled(value) for value in part] if isinstance(part, list) else part
+
+    try:
+        # what may be spent on a file has been limited by the scan; a live model is the caller's own
+        return unrolled(read_ubjson(Source.of(content), Purse(fields=1 << 62)))
+    except BadUbjson as error:
+        raise ArtefactError(f"XGBoost document: {error} (byte {error.at})") from error
 
 
 def _parse_json(content: bytes) -> Any:
