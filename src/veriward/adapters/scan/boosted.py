@@ -5,7 +5,7 @@ never end, so every index is followed here first.
 """
 
 from collections.abc import Callable, Sequence
-from math import isfinite
+from math import isfinite, isinf
 
 OUTSIDE = "points outside of the tree or of the input: native loaders follow it into memory that is not theirs"
 LOOP = "is reached twice: native prediction walks in circles, or frees what it still uses"
@@ -51,8 +51,8 @@ def integers(values: Sequence[object], what: str) -> Sequence[int]:
     return values  # type: ignore[return-value]
 
 
-def finite(values: Sequence[object], what: str) -> Sequence[float]:
-    """The values, if all are finite numbers; raises BadModel.
+def finite(values: Sequence[object], what: str, but_infinity: bool = False) -> Sequence[float]:
+    """The values, if all are finite numbers, or infinite where that means something; raises BadModel.
 
     >>> finite([1, 2.5], "leaves")
     [1, 2.5]
@@ -60,7 +60,7 @@ def finite(values: Sequence[object], what: str) -> Sequence[float]:
     if not all(isinstance(value, int | float) for value in values):
         raise BadModel(what, "should hold numbers alone")
     try:
-        sound = all(map(isfinite, values))  # type: ignore[arg-type]
+        sound = all(isfinite(value) or (but_infinity and isinf(value)) for value in values)  # type: ignore[arg-type]
     except OverflowError:
         sound = False
     if not sound:

@@ -144,6 +144,7 @@ def _check_tail(lines: Sequence[str], place: Place) -> None:
         else:
             known = not line or (section == "feature_importances:" and _IMPORTANCE.fullmatch(line))
             need(bool(known), f"line {line[:40]}", "follows the trees and is not known")
+    need(section != "parameters:", "the settings", "do not end: the file is cut off")
 
 
 def _check_setting(line: str, place: Place) -> None:

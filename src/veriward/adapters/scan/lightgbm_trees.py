@@ -14,7 +14,7 @@ _LINEAR = {"leaf_const", "num_features", "leaf_features", "leaf_coeff"}
 _KNOWN = {"num_leaves", "num_cat", "leaf_value", "is_linear", "shrinkage", *_PER_SPLIT, *_PER_SPLIT_OPTIONAL}
 _KNOWN |= {*_PER_LEAF_OPTIONAL, *_CATEGORIES, *_LINEAR}
 _INTEGERS = re.compile(r" *(?:-?[0-9]{1,18}(?: +|$))*+")
-_NUMBERS = re.compile(r"[-+0-9.e ]*")
+_NUMBERS = re.compile(r"[-+0-9.einf ]*")
 _IS_CATEGORICAL, _DECISIONS = 1, 12  # the missing type, bits 2 and 3, is 0, 1 or 2
 
 
@@ -43,8 +43,8 @@ def whole(text: str, what: str) -> list[int]:
     return list(map(int, text.split()))
 
 
-def real(text: str, what: str) -> list[float]:
-    """Finite numbers between spaces; raises BadModel.
+def real(text: str, what: str, but_infinity: bool = False) -> list[float]:
+    """Numbers between spaces, finite unless infinity means something; raises BadModel.
 
     >>> real("1 -2.5e3", "leaves")
     [1.0, -2500.0]
@@ -54,7 +54,7 @@ def real(text: str, what: str) -> list[float]:
         values = list(map(float, text.split()))
     except ValueError as error:
         raise BadModel(what, "should hold numbers between spaces") from error
-    finite(values, what)
+    finite(values, what, but_infinity)
     return values
 
 
@@ -84,7 +84,7 @@ def check_tree(lines: Sequence[str], index: int, features: int) -> int:
     held = len(real(fields.get("leaf_value", ""), f"{what}, leaf_value"))
     within(held == leaves, f"{what}, leaf_value", f"holds {held} of {leaves} leaves")
     for name in (*_PER_LEAF_OPTIONAL, *_PER_SPLIT_OPTIONAL):
-        held = len(real(fields.get(name, ""), f"{what}, {name}"))
+        held = len(real(fields.get(name, ""), f"{what}, {name}", but_infinity=True))
         wanted = leaves if name in _PER_LEAF_OPTIONAL else leaves - 1
         need(held in (0, wanted) or leaves == 1, f"{what}, {name}", f"holds {held} of {wanted} numbers")
     real(fields.get("shrinkage", "1"), f"{what}, shrinkage")
@@ -104,7 +104,7 @@ def _check_splits(fields: Mapping[str, str], leaves: int, features: int, what: s
         whole(fields[name], f"{what}, {name}")
         for name in ("split_feature", "decision_type", "left_child", "right_child")
     )
-    thresholds = real(fields["threshold"], f"{what}, threshold")
+    thresholds = real(fields["threshold"], f"{what}, threshold", but_infinity=True)  # inf: all but what is missing
     within(min(used) >= 0 and max(used) < features, f"{what}, split_feature")
     need(all(0 <= kind < _DECISIONS for kind in kinds), f"{what}, decision_type", "is of a type that is not known")
     _check_children(left, right, leaves, what)

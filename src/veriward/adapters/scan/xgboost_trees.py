@@ -83,7 +83,7 @@ def check_tree(tree: object, index: int, features: int, purse: Purse) -> int:
 def _check_weights(arrays: Mapping[str, Sequence[object]], count: int, width: int, what: str) -> None:
     width = max(1, width)
     for name in ("base_weights", "leaf_weights", "split_conditions"):
-        finite(arrays.get(name, ()), f"{what}, {name}")
+        finite(arrays.get(name, ()), f"{what}, {name}", but_infinity=name == "split_conditions")
     held = len(arrays.get("base_weights", ()))
     within(held in (count, count * width), f"{what}, base_weights", f"holds {held} of {count * width} numbers")
     if width > 1:
