@@ -49,8 +49,22 @@ def _scan_by_layout(archive: Archive, place: Place) -> str:
     return _scan_members(archive, names, place)
 
 
+# What only its maker's program can read, by a member that gives it away.
+_PROGRAMS = {
+    "MAR-INF/MANIFEST.json": ("mar", "is an archive of TorchServe, which runs the Python handler that lies in it"),
+    ".data/extern_modules": (
+        "torch-package",
+        "is an archive of torch.package, which runs the Python code that lies in it",
+    ),
+}
+
+
 def _scan_members(archive: Archive, names: set[str], place: Place) -> str:
     kinds = {scan_member(archive, member, place) for member in archive.members if not member.is_folder}
+    for sign, (kind, why) in _PROGRAMS.items():
+        if sign in names or any(name.endswith(f"/{sign}") for name in names):
+            place.unknown(0, kind, why)
+            return kind
     if "serialized_exported_program.json" in names:
         place.unknown(0, "torch-export", "is an exported program of torch 2.7 or older; load and save it again")
         return "torch-export"

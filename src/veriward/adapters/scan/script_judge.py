@@ -78,6 +78,9 @@ class Judge:
 
     def _odd(self, node: ast.AST) -> None:
         self._unknown(node, type(node).__name__, "is no part of TorchScript as torch writes it")
+        for part in ast.walk(node):  # what it calls is worth knowing all the same
+            if isinstance(part, ast.Attribute) and dotted(part).partition(".")[0] in ("torch", "ops"):
+                self._attribute(part, part.value, part.attr)
 
     # -- definitions ---------------------------------------------------------------------------------------------
 
@@ -150,7 +153,7 @@ class Judge:
 
     def _visit(self, node: ast.AST) -> None:
         match node:
-            case ast.Constant() | ast.Pass():
+            case ast.Constant(value=None | bool() | int() | float() | complex() | str()) | ast.Pass():
                 pass
             case ast.Name():
                 self._name(node)
@@ -205,7 +208,7 @@ class Judge:
     def _operator(self, node: ast.AST, path: str, namespace: str, name: str) -> None:
         outcome = operator_outcome(namespace, name)
         if outcome == "dangerous":
-            why = "is an operator that reads or writes files, or reaches other machines or Python"
+            why = "is an operator that reads or writes files or foreign memory, or reaches other machines"
             self._dangerous(node, path, why)
         elif outcome == "unknown":
             self._unknown(node, path, "is an operator that is not on the allowlist")

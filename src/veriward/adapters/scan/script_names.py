@@ -50,7 +50,8 @@ NAMESPACES = words("torch ops __torch__ CONSTANTS")
 SPECIAL = words("annotate uninitialized unchecked_cast isinstance getattr")
 RESERVED = NAMESPACES | SPECIAL | words("print fork awaitable super hasattr")
 
-_UNCHECKED = words("_reshape_alias set_ resize_ resize_as_ as_strided_ _unsafe_index data_ptr")
+# These believe any size that they are given, and read beyond the end of a tensor.
+_UNCHECKED = words("_reshape_alias _reshape_alias_ set_ set_source_Storage_storage_offset data_ptr")
 _FILES = words("save from_file load save_ _save _load rpc_async rpc_sync rpc_remote PythonOp IgnoredPythonOp")
 _REACHES_OUT = re.compile(r"file|save|load|read|write|open|url|path|exec|system|socket|rpc|script|eval", re.IGNORECASE)
 _CLASSES_THAT_REACH_OUT = words("c10d dist_rpc rpc profiler aoti aot_inductor sox torchaudio torchvision image video")
@@ -62,9 +63,9 @@ def operator_outcome(namespace: str, name: str) -> Outcome:
     >>> operator_outcome("aten", "add"), operator_outcome("aten", "save"), operator_outcome("image", "read_file")
     ('clean', 'dangerous', 'dangerous')
     """
-    if name in _FILES:
+    if name in _FILES or name in _UNCHECKED:
         return "dangerous"
-    if namespace == "aten" and name not in _UNCHECKED and (is_operator(name) or name in _PLAIN):
+    if namespace == "aten" and (is_operator(name) or name in _PLAIN):
         return "clean"
     if namespace == "prim" and name in _PRIM:
         return "clean"

@@ -1,8 +1,9 @@
 """The pickles of TorchScript archives, as torch's own unpickler in C++ reads them.
 
-It builds objects of the classes that the archive's code defines, slot by slot, and tensors over storages; of neither
-does it check whether they fit. So an object in the place of another one, or a tensor longer than its storage, reads
-memory that belongs to somebody else. Source: torch/csrc/jit/serialization/unpickler.cpp and import.cpp.
+It builds objects of the classes that the archive's code defines, slot by slot, and tensors over storages. Whether they
+fit is not checked for objects, and for tensors only by newer versions: an object in the place of another one, or a
+tensor longer than its storage, reads memory that belongs to somebody else.
+Source: torch/csrc/jit/serialization/unpickler.cpp and import.cpp.
 """
 
 import ast
