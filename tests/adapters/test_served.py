@@ -1,18 +1,24 @@
 """Served models: every form of question and answer, every way to fail, and nothing sent that must not be."""
 
+import datetime
 import http.server
 import json
 import pickle
 import socket
+import ssl
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from veriward.adapters import pace
 from veriward.adapters.loading import Loading
@@ -432,6 +438,63 @@ def test_unknown_hosts_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_https_to_a_server_of_http_fails_as_tls(server: Server) -> None:
     fails(server.address.replace("http:", "https:"), "TLS fails", retries=0)
+
+
+def certify(server: Server, folder: Path, name: str) -> None:
+    """Put a server behind TLS, with a certificate of its own signature: ca.pem."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+    names = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    certificate = (
+        x509.CertificateBuilder(names, names, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "ca.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / "key.pem").write_bytes(private)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "ca.pem", folder / "key.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.address = server.address.replace("http://127.0.0.1", "https://localhost")
+
+
+def test_tls_is_verified_against_the_named_authority(server: Server, tmp_path: Path) -> None:
+    certify(server, tmp_path, "localhost")
+    asked = backend(server, ca=str(tmp_path / "ca.pem"), batch_size=2)
+    np.testing.assert_array_equal(asked.raw(ROWS).numpy(), scores(ROWS.tolist()))
+    assert len(server.connections) == 1
+    fails(server, "its certificate is not trusted", "model.endpoint.ca")
+    with pytest.raises(SettingsError, match=r"model\.endpoint\.ca = .*want a PEM file"):
+        backend(server, ca=str(tmp_path / "none.pem"))
+    with pytest.raises(SettingsError, match=r"model\.endpoint\.ca = .*want a PEM file"):
+        backend(server, ca=str(tmp_path / "key.pem"))
+
+
+def test_tls_wants_the_host_s_own_name(server: Server, tmp_path: Path) -> None:
+    certify(server, tmp_path, "models.example.com")
+    fails(server, "its certificate is not trusted (Hostname mismatch", ca=str(tmp_path / "ca.pem"))
+    assert not server.requests
+
+
+def test_a_server_that_only_listens_is_left_at_the_deadline() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        for scheme in ("http", "https"):
+            fails(f"{scheme}://127.0.0.1:{port}/", "no whole answer within 0.1 s", timeout_seconds=0.1, retries=0)
+
+
+def test_head_and_body_in_two_segments_cost_no_delay(server: Server) -> None:
+    asked = backend(server)
+    asked.raw(ROWS)
+    start = time.monotonic()
+    for _ in range(20):
+        asked.raw(ROWS)
+    assert time.monotonic() - start < 0.5  # 40 ms each where the receipt is delayed
 
 
 @pytest.mark.parametrize(

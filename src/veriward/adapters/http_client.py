@@ -83,6 +83,8 @@ class _Connection(http.client.HTTPConnection):
         self, sock: socket.socket, *args: Any, **options: Any
     ) -> http.client.HTTPResponse:
         """Return a response that reads within the limits."""
+        if hasattr(socket, "TCP_QUICKACK"):  # else servers that write head and body apart wait 40 ms for our receipt
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         self.reader = _Bounded(sock, self.deadline, self.most)
         return http.client.HTTPResponse(self.reader, *args, **options)  # type: ignore[arg-type]
 
