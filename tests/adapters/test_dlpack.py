@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import veriward as vw
 from veriward.adapters import dlpack
 from veriward.core.errors import DependencyMissing, ModelError
+from veriward.core.fingerprint import fingerprints
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 SIZES = (6, 9, 3)
@@ -147,6 +148,13 @@ def test_a_copy_shares_the_function(on: Any) -> None:
     model = on.wrap(network(on))
     x = torch.ones(64, SIZES[0])
     assert torch.equal(copy.deepcopy(model)(x), model(x))
+
+
+def test_functions_are_told_apart(on: Any) -> None:
+    f, g = network(on), network(on)
+    first, second = (vw.Subject(model=on.wrap(function), data={"test": ([[0.0]], [0])}) for function in (f, g))
+    assert fingerprints(first)["model"] != fingerprints(second)["model"]
+    assert fingerprints(first) == fingerprints(first)
 
 
 def test_an_answer_that_is_no_array_is_named(on: Any) -> None:

@@ -22,6 +22,7 @@ from veriward.adapters.loading import Loading
 from veriward.adapters.modules import ModuleBackend
 from veriward.adapters.scan import scan
 from veriward.core.errors import ArtefactError, CapabilityError, ModelError
+from veriward.core.fingerprint import fingerprints
 
 if find_spec("keras") is None:  # importorskip would import it, on whatever backend
     pytest.skip("Keras is not installed", allow_module_level=True)
@@ -341,6 +342,18 @@ def test_a_live_model_is_asked_as_it_is() -> None:
     assert all(weight.trainable for weight in model.trainable_weights)
     assert all(parameter.grad is None for parameter in model.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, numbers(model), strict=True))
+
+
+def test_live_models_of_equal_numbers_are_told_apart() -> None:
+    def built(activation: str) -> vw.Subject:
+        model = keras.Sequential([keras.Input((4,), name="x"), L.Dense(3, activation, name="y")], name="same")
+        return vw.Subject(model=stirred(model), data={"test": ([[0.0]], [0])})
+
+    first, second = built("relu"), built("tanh")
+    assert fingerprints(first)["model"] == fingerprints(first)["model"] != fingerprints(second)["model"]
+    stirred_on = fingerprints(first)["model"]
+    first.model.live.weights[0].assign(np.zeros((4, 3)))
+    assert fingerprints(first)["model"] != stirred_on
 
 
 class Own(keras.Model):

@@ -36,10 +36,11 @@ class KerasModule(nn.Module):
     def __init__(self, model: Any, device: str) -> None:
         super().__init__()
         self.model, self.device, self.ask = model, device, _asking(model)
+        self.scope = keras_on_torch().device
 
     def forward(self, x: Tensor) -> Any:
         """Return the model's answer to rows (n, ...), as it does in `predict`: no dropout, moving averages fixed."""
-        with keras_on_torch().device(self.device):  # it moves what it gets to the device of this scope
+        with self.scope(self.device):  # Keras moves what it gets to the device of this scope
             return self.ask(x)
 
 
