@@ -296,7 +296,7 @@ def test_access_can_be_lowered_and_not_raised(server: Server) -> None:
         (b"[[null, 0.5]]", "null"),
         (b'[["0.5", 0.5]]', "a text"),
         (b"[[0.5], [0.1, 0.2]]", "2 rows for 1"),
-        (b"[[[0.5, 0.5]]]", "(1, 2) per row"),
+        (b"[[[0.5, 0.5]]]", "lists within lists"),
         (b"[]", "0 rows for 1"),
         (b'{"predictions": 5}', "int where a list"),
         (b"null", "NoneType where a list"),
@@ -314,9 +314,22 @@ def test_answers_that_are_none_are_refused_at_once(server: Server, body: bytes, 
     assert len(server.requests) == 1
 
 
-def test_ragged_answers_are_refused(server: Server) -> None:
-    server.reply = lambda *_: [[0.5], [0.1, 0.2]]
-    fails(server, "different lengths", rows=ROWS[:2])
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ([[0.5], [0.1, 0.2]], "different lengths"),
+        ([0.5, [0.1]], "for some rows only"),
+        ([0.5, "x" * 1_000_000], "a text"),
+        ([[0.5], ["x" * 1_000_000]], "a text"),
+        ([[0.5], [{"x": 1}]], "a record"),
+        ([{"x": 1}, 0.5], "other keys"),
+        ([{"x": 1}, {"y": 0.5}], "other keys"),
+        (["a", 0.5], "a text"),
+    ],
+)
+def test_answers_of_mixed_forms_are_refused(server: Server, answers: Any, words: str) -> None:
+    server.reply = lambda *_: answers
+    fails(server, words, rows=ROWS[:2])
 
 
 @pytest.mark.parametrize(("later", "words"), [([[0.1, 0.2, 0.7]], "(3,) per row, and (2,) before"), ([0.5], "() per")])
@@ -616,8 +629,8 @@ def test_the_token_travels_and_stands_nowhere_else(server: Server, monkeypatch: 
         assert SECRET[:4] not in text
     server.reply = lambda handler, _: handler.say(302, b"", Location=f"http://evil/?t={SECRET}")
     assert SECRET not in fails(server, "redirects", token="SHOP_TOKEN")
-    server.reply = lambda *_: {"error": f"Bearer {SECRET}"}
-    assert SECRET not in fails(server, "***", token="SHOP_TOKEN")
+    server.reply = lambda *_: {"error": "z" * 190 + f"Bearer {SECRET}"}
+    assert SECRET[:4] not in fails(server, "repeats the credential", token="SHOP_TOKEN")
 
 
 def test_a_missing_or_unusable_token_is_named_before_anything_is_asked(

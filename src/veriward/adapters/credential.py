@@ -34,10 +34,17 @@ class Credential:
             f"the header {self._header} was sent with the value of ${self._variable}: is that the whole, valid value?"
         )
 
+    def stands_in(self, body: bytes) -> bool:
+        """Whether an answer repeats the value, or its last part ("Bearer …")."""
+        return any(secret.encode() in body for secret in self._secrets())
+
+    def _secrets(self) -> tuple[str, ...]:
+        return (self._value, self._value.rpartition(" ")[2]) if self._value else ()
+
     def hide(self, text: str) -> str:
-        """Return a server's words without the value, or its last part ("Bearer …"): some servers repeat what came."""
-        for secret in (self._value, self._value.rpartition(" ")[2]):
-            text = text.replace(secret, "***") if secret else text
+        """Return a server's words without the value: some servers repeat what came. To be done before they are cut."""
+        for secret in self._secrets():
+            text = text.replace(secret, "***")
         return text
 
 

@@ -144,14 +144,16 @@ class Reading:
         wanted = {str(name) for name in names}
         if not all(isinstance(record, dict) and record.keys() == wanted for record in records):
             raise ModelError(
-                f"answers records with other keys than {some(sorted(wanted))}; want the same classes always"
+                f"answers records with other keys than {quoted(some(sorted(wanted)))}; want the same classes always"
             )
         self.classes = names
         return [[record[str(name)] for name in names] for record in records]
 
     def _order(self, record: dict[str, Any]) -> Classes:
-        if self._given is None:
+        if self._given is None and all(name.isprintable() for name in record):
             return tuple(sorted(record))
+        if self._given is None:
+            raise ModelError("answers records whose keys cannot be printed; want the names of the classes")
         if {str(name) for name in self._given} != record.keys():
             raise ModelError(f"answers scores for {_told(record)}, and data.classes says {some(self._given)}")
         return self._given
@@ -176,8 +178,6 @@ class Reading:
 
     def _checked(self, raw: Tensor) -> Tensor:
         form = tuple(raw.shape[1:])
-        if raw.ndim > 2:
-            raise ModelError(f"answers {form} per row; want one number, or one score per class")
         if self._shape is not None and form != self._shape:
             raise ModelError(f"answers {form} per row, and {self._shape} before; want the same form always")
         if self._said == "probabilities" and not _are_probabilities(raw):
@@ -194,22 +194,26 @@ def _are_probabilities(raw: Tensor) -> bool:
 
 def _numeric(answers: list[Any]) -> Any:
     """Return an int64 or float64 array; ModelError for ragged lists and whatever is no finite number."""
+    _check_kinds(answers)
     try:
         array = np.asarray(answers)
     except ValueError:
-        raise ModelError("answers lists of different lengths or depths; want as many scores for every row") from None
-    if array.dtype.kind not in "biuf":
-        raise ModelError(f"answers {_odd(answers)} among the numbers; want finite numbers")
-    array = array.astype(np.float64 if array.dtype.kind in "uf" else np.int64)
-    if not np.isfinite(array).all():
+        raise ModelError("answers lists of different lengths; want as many scores for every row") from None
+    if array.dtype == object or not np.isfinite(array).all():
         raise ModelError("answers a number beyond all doubles; want finite numbers")
-    return array
+    return array.astype(np.int64 if array.dtype.kind in "bi" else np.float64)
 
 
-def _odd(answers: Any) -> str:
-    """Return the kind of the first thing that is no number."""
-    if isinstance(answers, list):
-        return next((found for found in map(_odd, answers) if found), "")
-    kinds = {str: "a text", type(None): "null", dict: "a record", int: "a number beyond all doubles"}
-    huge = type(answers) is int and abs(answers) >= 1 << 63
-    return "" if type(answers) in (float, bool) or (type(answers) is int and not huge) else kinds[type(answers)]
+def _check_kinds(answers: list[Any]) -> None:
+    """Raise ModelError for what is no number, before numpy sees it: next to a long text it makes every cell as long."""
+    kinds = set(map(type, answers))
+    if list in kinds and len(kinds) > 1:
+        raise ModelError("answers lists for some rows only; want as many scores for every row")
+    if kinds == {list}:
+        kinds = set().union(*(map(type, row) for row in answers))
+    odd = kinds - {bool, int, float}
+    if list in odd:
+        raise ModelError("answers lists within lists for a row; want one number, or one score per class")
+    if odd:
+        told = {str: "a text", type(None): "null", dict: "a record"}
+        raise ModelError(f"answers {told[odd.pop()]} among the numbers; want finite numbers")

@@ -26,6 +26,7 @@ from veriward.core.note import Note, note
 from veriward.core.subject import Access, Output, Subject
 
 TYPE = "application/json"
+MOST_SAID = 1 << 16  # bytes of an error's body that are read
 
 
 class ServedBackend:
@@ -88,7 +89,9 @@ class ServedBackend:
             document = parse(reply.body, reply.headers.get("content-type", ""))
             raw = self._reading.tensor(find(document, self.endpoint.answer), n)
         except ModelError as error:
-            raise self._failure(error) from error
+            if self._credential.stands_in(reply.body):  # quoted and cut it might not be recognised any more
+                raise self._failure("answers what is no prediction, and repeats the credential") from None
+            raise self._failure(error) from None
         self.classes = self._reading.classes
         return raw
 
@@ -112,12 +115,11 @@ class ServedBackend:
         if reply.status == 200:
             return reply
         headers = {name: self._credential.hide(value) for name, value in reply.headers.items()}
-        said = self._credential.hide(reply.body.decode("utf-8", errors="replace"))
+        said = self._credential.hide(reply.body[:MOST_SAID].decode("utf-8", errors="replace"))
         raise from_status(reply.status, headers, said, self._credential.words())
 
-    def _failure(self, error: ModelError, tries: str = "") -> ModelError:
-        # an answer may repeat the credential wherever a message quotes it
-        return ModelError(self._credential.hide(f"model at {self.address.geturl()}: {error}{tries}"))
+    def _failure(self, error: object, tries: str = "") -> ModelError:
+        return ModelError(f"model at {self.address.geturl()}: {error}{tries}")
 
     def _keep_private(self, x: Any) -> None:
         """Raise rather than send a private column; tables come without them, so that this is the second lock."""
