@@ -306,3 +306,13 @@ def test_the_truth_at_the_limit_fails_in_at_most_a_twentieth_of_runs_over_the_wh
 def test_judgements_there_and_back() -> None:
     judged = one(evidence(proportion("m", 70, 100, at={"eps": 0.1})), limit(reason="r", source="s", severity="high"))
     assert Judged.from_dict(judged.to_dict()) == judged
+
+
+def test_counted_facts_take_no_share_of_the_error_that_is_allowed() -> None:
+    """A count cannot be broken by chance: beside it, a limit on a share is judged as if it stood alone."""
+    share, count = limit(">= 0.9", metric="accuracy"), limit("<= 0", metric="dangerous_findings")
+    measured, counted = proportion("accuracy", 80, 100), census("dangerous_findings", 0, 1, "findings")
+    alone = judge({"a": evidence(measured)}, Policy(limit=(share,)))["a"][0]
+    beside = judge({"a": evidence(measured, counted)}, Policy(limit=(share, count)))["a"]
+    assert beside[0].p_adjusted == alone.p_adjusted
+    assert [item.verdict for item in beside] == [alone.verdict, "pass"]

@@ -25,7 +25,7 @@ def test_controls_are_remembered(table_folder: Path) -> None:
     veriward.assess(table_folder, budget="quick", seed=1).close()
     with Journal(table_folder / "table.ward") as journal:
         kinds = [row.kind for row in journal.rows()]
-    assert kinds.count("control") == 6
+    assert kinds.count("control") == 2 * len(veriward.registry())
     assert kinds.count("evidence") > 3
 
 

@@ -1,5 +1,6 @@
 """From a subject's model to a backend: live objects and addresses as they are, files once the scanner has passed them."""
 
+from dataclasses import dataclass
 from importlib import import_module
 
 import torch
@@ -8,6 +9,7 @@ from veriward.adapters.artefact import Artefact
 from veriward.adapters.callables import CallableBackend
 from veriward.adapters.loading import Loading, choose_device
 from veriward.adapters.model import Backend
+from veriward.adapters.scan import ScanResult
 from veriward.core.errors import ArtefactError, SettingsError
 from veriward.core.subject import Subject
 
@@ -18,26 +20,42 @@ FORMATS = ".pt2 (torch.export), .safetensors with a factory, .skops"
 OPENERS: dict[str, tuple[str, str]] = {
     "hdf5": ("keras", "from_hdf5"),
     "keras": ("keras", "from_keras"),
+    "lightgbm": ("lightgbm", "from_lightgbm"),
     "safetensors": ("modules", "from_safetensors"),
     "skops": ("estimators", "from_skops"),
     "torch-export": ("modules", "from_export"),
     "torchscript": ("torchscript", "from_torchscript"),
+    "xgboost": ("xgboost", "from_xgboost"),
 }
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A backend, and what the scan said of the file that it came from."""
+
+    backend: Backend
+    scanned: ScanResult | None = None
 
 
 def load_backend(subject: Subject, how: Loading) -> Backend:
     """Return the backend of the subject's model; ArtefactError if it is not safe or not readable."""
+    return load(subject, how).backend
+
+
+def load(subject: Subject, how: Loading) -> Loaded:
+    """Return the backend with the scan of its file, which live and served models have not."""
     if how.trust and not how.code:
         raise SettingsError("--trust and --no-code contradict each other: give one of them")
     if subject.is_live:
-        return _live(subject, how)
+        return Loaded(_live(subject, how))
     assert subject.model.path is not None
     if subject.model.is_served:
         from veriward.adapters.served import from_address
 
-        return from_address(subject, how)
+        return Loaded(from_address(subject, how))
     path = subject.place(subject.model.path)
-    return _from_file(Artefact.passed(path, trust=how.trust), subject, how)
+    artefact = Artefact.passed(path, trust=how.trust)
+    return Loaded(_from_file(artefact, subject, how), artefact.scanned)
 
 
 def _live(subject: Subject, how: Loading) -> Backend:
@@ -51,11 +69,23 @@ def _live(subject: Subject, how: Loading) -> Backend:
     if isinstance(model, torch.nn.Module):
         device = None if how.device == "auto" else choose_device(how.device)
         return from_live(model, device=device, batch_size=how.batch_size)
+    if type(model).__name__ == "Booster" and package(model) in ("lightgbm", "xgboost"):
+        booster: Backend = import_module(f"veriward.adapters.{package(model)}").from_booster(model)
+        return booster
     if hasattr(model, "predict"):
         return EstimatorBackend(model, format="estimator")
     if callable(model):
         return CallableBackend(model, batch_size=how.batch_size)
     raise SettingsError(f"model: {type(model).__name__} cannot be asked; want a module, an estimator or a callable")
+
+
+def package(live: object) -> str:
+    """Return the package that a live object's class comes from: asked without importing any.
+
+    >>> package(torch.zeros(1))
+    'torch'
+    """
+    return type(live).__module__.partition(".")[0]
 
 
 def _from_file(artefact: Artefact, subject: Subject, how: Loading) -> Backend:

@@ -11,10 +11,11 @@ from torch import Tensor
 from veriward.adapters.agreement import check_gaps, check_splits
 from veriward.adapters.answers import ask, granted_access, number_labels
 from veriward.adapters.inputs import build_domain, infer_kind
-from veriward.adapters.load import load_backend
+from veriward.adapters.load import load
 from veriward.adapters.loading import Loading
 from veriward.adapters.model import Classes, Model, granted
 from veriward.adapters.modules import ModuleBackend
+from veriward.adapters.scan import ScanResult
 from veriward.core.data import Split, load_split
 from veriward.core.domain import Domain
 from veriward.core.errors import DataError
@@ -41,6 +42,7 @@ class Opened:
     train: Split | None
     classes: Classes
     assumptions: tuple[Note, ...]
+    scanned: ScanResult | None = None  # of the very bytes that were loaded
 
     def split(self, which: str) -> Split:
         """Return the "train" or "test" rows; DataError if there are none."""
@@ -78,7 +80,8 @@ def open_subject(
 
     Raises SettingsError, DataError, ArtefactError or ModelError, each saying where, what came and what was wanted.
     """
-    backend = load_backend(subject, Loading(device, batch_size, trust, code))
+    loaded = load(subject, Loading(device, batch_size, trust, code))
+    backend = loaded.backend
     notes: list[Note] = list(getattr(backend, "notes", ()))
     train, test = _splits(subject, notes)
     check_splits(subject, train, test)
@@ -92,7 +95,20 @@ def open_subject(
     model = granted(backend, access, output, classes)
     where = getattr(backend, "device", torch.device("cpu"))
     opened = Opened(
-        subject, model, domain, task, kind, access, output, backend.format, where, test, train, classes, tuple(notes)
+        subject,
+        model,
+        domain,
+        task,
+        kind,
+        access,
+        output,
+        backend.format,
+        where,
+        test,
+        train,
+        classes,
+        tuple(notes),
+        loaded.scanned,
     )
     _ = opened.targets  # a label out of range is found now, not in the middle of a run
     return opened

@@ -10,6 +10,7 @@ from veriward.checks.contract import Check
 from veriward.core.errors import SettingsError
 
 MODULES = (
+    "veriward.checks.artefact.scan",
     "veriward.checks.evasion.linf",
     "veriward.checks.leakage.loss",
     "veriward.checks.fairness.groups",

@@ -94,17 +94,31 @@ def judge(
     broke stays broken. Findings under no limit get an empty tuple.
     """
     family = _hypotheses(evidence, policy)
-    adjusted = holm([h.p for h in family])
+    adjusted = _adjusted(family)
     judged: dict[str, list[Judged]] = {name: [] for name in evidence}
     for hypothesis, p in zip(family, adjusted, strict=True):
         if hypothesis.finding is not None and hypothesis.estimate is not None:
             source = evidence[hypothesis.finding]
-            judged[hypothesis.finding].append(_decide(hypothesis, p, source, budget, len(family)))
+            judged[hypothesis.finding].append(
+                _decide(hypothesis, p, source, budget, max(1, sum(map(_may_err, family))))
+            )
         elif hypothesis.estimate is None:
             for name, source in evidence.items():
                 if fnmatchcase(source.check, hypothesis.limit.check):
                     judged[name].append(_unmeasured(hypothesis.limit))
     return {name: tuple(limits) for name, limits in judged.items()}
+
+
+def _may_err(hypothesis: Hypothesis) -> bool:
+    """Whether chance could make a limit look broken; a counted fact takes no share of the error that is allowed."""
+    estimate = hypothesis.estimate
+    return estimate is None or estimate.value is None or estimate.basis.get("kind") != "census"
+
+
+def _adjusted(family: Sequence[Hypothesis]) -> list[float]:
+    """Return Holm's p-values over the hypotheses that chance could reject, and the p-values of counted facts as they are."""
+    chancy = iter(holm([h.p for h in family if _may_err(h)]))
+    return [next(chancy) if _may_err(h) else h.p for h in family]
 
 
 def verdict_of(limits: Sequence[Judged]) -> Verdict:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Access = Literal["gradients", "scores", "labels"]
+Reach = Access | Literal["file"]  # whoever writes the model's file needs no answers of the model
 ACCESSES: tuple[Access, ...] = ("labels", "scores", "gradients")  # each includes the ones before it
 
 
@@ -13,7 +14,7 @@ class Threat:
     """Goal, access and knobs; `units` holds the unit of each knob."""
 
     goal: str
-    access: Access
+    access: Reach
     knobs: Mapping[str, Any] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     queries: int | None = None

@@ -11,7 +11,7 @@ from veriward.reports.headline import headline, worst_first
 from veriward.reports.wording import about, family, sufficient
 
 THOROUGH = "thorough"
-FAMILIES = ("evasion", "leakage", "fairness")
+FAMILIES = ("artefact", "evasion", "leakage", "fairness")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ clean. It imports the standard library alone and runs nothing, so it can look at
 
 from .folder import Scanned, scan_all
 from .result import Outcome, Reason, ScanResult
-from .scanner import scan
+from .scanner import scan, scan_content
 from .skops import skops_types
 
-__all__ = ["Outcome", "Reason", "ScanResult", "Scanned", "scan", "scan_all", "skops_types"]
+__all__ = ["Outcome", "Reason", "ScanResult", "Scanned", "scan", "scan_all", "scan_content", "skops_types"]
