@@ -20,7 +20,20 @@ HEAVY = (
     "vl_convert",
     "jinja2",
 )
-OPTIONAL = ("flwr", "ray", "tenseal", "keras", "onnx", "onnxruntime", "xgboost", "lightgbm", "gymnasium", "starlette")
+OPTIONAL = (
+    "flwr",
+    "ray",
+    "tenseal",
+    "keras",
+    "jax",
+    "tensorflow",
+    "onnx",
+    "onnxruntime",
+    "xgboost",
+    "lightgbm",
+    "gymnasium",
+    "starlette",
+)
 CLOSED = """
 import sys
 def guard(event, args):
