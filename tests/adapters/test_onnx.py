@@ -427,7 +427,7 @@ def joined(nodes: list[Any], last: str, **constants: Any) -> Any:
     return model_of([*nodes, node("Add", ["x", last], ["y"])], [None, 2], constants)
 
 
-BIG = "more than 2147483648 numbers"
+BIG = "more than 536870912 numbers"
 HOSTILE: dict[str, tuple[Any, str]] = {
     "circle": (
         model_of([node("Add", ["x", "b"], ["a"]), node("Relu", ["a"], ["b"]), node("Relu", ["b"], ["y"])], [None, 2]),
@@ -451,6 +451,7 @@ HOSTILE: dict[str, tuple[Any, str]] = {
         joined([node("Range", ["a", "b", "c"], ["big"])], "big", a=np.int64(0), b=np.int64(1 << 60), c=np.int64(1)),
         BIG,
     ),
+    "giant pad": (model_of([node("Pad", ["x", "by"], ["y"])], [None, 2], {"by": np.array([0, 0, 0, 1 << 40])}), BIG),
     "division by zero": (
         joined([node("Div", ["a", "b"], ["c"])], "c", a=np.int64(1), b=np.int64(0)),
         "cannot be computed",

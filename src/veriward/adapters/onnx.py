@@ -14,7 +14,7 @@ from veriward.adapters.onnx_graph.answers import Answer, choose_answer
 from veriward.adapters.onnx_graph.feed import FLOATS, Feeder
 from veriward.adapters.onnx_graph.graph import Graph, read_graph
 from veriward.adapters.onnx_graph.module import GraphModule, read_module
-from veriward.adapters.onnx_graph.operator import Unsupported
+from veriward.adapters.onnx_graph.operator import TooLarge, Unsupported
 from veriward.adapters.onnx_graph.referee import judge, trials
 from veriward.adapters.onnx_graph.session import Session
 from veriward.adapters.onnx_graph.tensors import Array, embed, parsed
@@ -113,6 +113,7 @@ def _refereed(graph: Graph, module: GraphModule, scores: OnnxBackend, how: Loadi
     """Return the reading as a backend if it answers as onnxruntime does, else why not."""
     port = scores.feeder.ports[0]
     for rows in trials(port, graph):
+        _affordable(graph, module, rows)
         expected = scores.tried(rows)
         if expected is None:
             continue
@@ -124,6 +125,17 @@ def _refereed(graph: Graph, module: GraphModule, scores: OnnxBackend, how: Loadi
                 return _backend(module, scores, how, tile)
         return verdict or ""
     return f"onnxruntime takes no trial rows for input {port}; export it with fixed sizes"
+
+
+def _affordable(graph: Graph, module: GraphModule, rows: Array) -> None:
+    """Raise ArtefactError for sizes beyond all measure: our reading counts them, onnxruntime would just ask for memory."""
+    try:
+        with torch.no_grad():
+            module(torch.from_numpy(rows))
+    except TooLarge as error:
+        raise ArtefactError(f"{graph.where}: its graph makes {error}; export the model again") from error
+    except Exception:  # noqa: S110 -- why else it fails is the referee's to tell, with the size of batch that the graph wants
+        pass
 
 
 def _backend(module: GraphModule, scores: OnnxBackend, how: Loading, static: int | None) -> ModuleBackend:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-MOST_ELEMENTS = 1 << 31  # of one tensor: a few bytes of a hostile file can ask for more than any machine holds
+MOST_ELEMENTS = 1 << 29  # of one tensor: a few bytes of a hostile file can ask for more than any machine holds
 
 Function = Callable[..., Any]
 Build = Callable[["Node"], Function]

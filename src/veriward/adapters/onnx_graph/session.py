@@ -24,7 +24,9 @@ class Session:
         self._options: Any = runtime.RunOptions
         try:
             content = _serialised(model, where)
-            self._session = runtime.InferenceSession(content, _settings(runtime), providers=["CPUExecutionProvider"])
+            self._session = runtime.InferenceSession(
+                content, _settings(runtime), providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except ArtefactError:
             raise
         except Exception as error:
