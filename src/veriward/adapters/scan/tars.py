@@ -7,6 +7,7 @@ one takes for the bytes of its neighbour. Format: POSIX.1-2017, pax, "ustar Inte
 
 from dataclasses import dataclass, field
 
+from .pickles import scan_guess
 from .place import Place
 from .source import Source
 from .zips import name_trick
@@ -83,6 +84,7 @@ class _Reading:
         rest = self.source.read(at, BLOCK)
         if _checksum(rest) is None:
             self.place.unknown(at, f"{self.source.size - at} bytes", "follow the end of the tar")
+            scan_guess(self.source.part(at, self.source.size), self.place)
             return False
         self.place.dangerous(at, "more members", "stand behind the end of the tar, where only some readers look")
         self.at = at
