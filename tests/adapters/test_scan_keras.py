@@ -83,13 +83,21 @@ def shared() -> Any:
     return keras.Model([first, second], layers.Subtract()([layer(first), layer(second)]))
 
 
+def translator() -> Any:
+    """States that are passed on."""
+    inputs = keras.Input((4,))
+    x, first, second = layers.LSTM(4, return_state=True, return_sequences=True)(layers.RepeatVector(3)(inputs))
+    x = layers.LSTM(4, return_sequences=True)(x, initial_state=[first, second])
+    return keras.Model(inputs, layers.TimeDistributed(layers.Dense(1))(x))
+
+
 def mixed() -> Any:
     half = [layers.Dense(3, dtype="mixed_float16", kernel_constraint="max_norm"), layers.PReLU()]
     more = [layers.RandomFlip(), layers.Rescaling(0.5), layers.ZeroPadding2D(), layers.DepthwiseConv2D(2)]
     return keras.Sequential([keras.Input((8, 8, 3)), *more, layers.SeparableConv2D(4, 2), layers.Flatten(), *half])
 
 
-MODELS = (mlp, residual, recurrent, normalised, transformer, autoencoder, shared, mixed)
+MODELS = (mlp, residual, recurrent, normalised, transformer, autoencoder, shared, translator, mixed)
 
 
 @cache
@@ -238,6 +246,9 @@ UNKNOWN: dict[str, Callable[[Node], object]] = {
     "a codec": new_layer("keras.layers.TextVectorization", {"encoding": "zlib_codec"}),
     "loops to unroll": new_layer("keras.layers.LSTM", {"units": 1, "unroll": True}),
     "nothing to build": lambda c: c["config"].pop("layers"),
+    "an input by another key": lambda c: layer(c, 0)["config"].update(shape=[1 << 27]),
+    "a layer that asks for another input": in_dense(input_shape=[1 << 27]),
+    "a shape within a shape": lambda c: layer(c)["build_config"].update(input_shape=[[None, 1], 1 << 27]),
     "no model": lambda c: (c.clear(), c.update(a=[1])),
     "depth": lambda c: c.update(name=json.loads("[" * 400 + "]" * 400)),
 }

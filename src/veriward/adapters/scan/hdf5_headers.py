@@ -138,8 +138,8 @@ def _split(content: bytes, new: bool, order: int) -> list[Message]:
         else:
             kind, size, flags = number(content, at, 2), number(content, at + 2, 2), content[at + 4]
         at += head
-        if at + size > len(content):
-            raise BadHdf5("a message reaches beyond its header")
+        if at + size > len(content) or (not new and size % 8):
+            raise BadHdf5("a message reaches beyond its header, or is not padded")
         found.append(Message(kind, flags, content[at : at + size]))
         at += size
     return found

@@ -119,6 +119,8 @@ def judge_dataset(file: Hdf5File, messages: list[Message], place: Place) -> None
         place.unknown(0, "type", "is of texts of free length, which are read in attributes only")
     filters = read_filters(bodies[_FILTERS], place) if _FILTERS in bodies else []
     storage = read_storage(file.reader, bodies[_LAYOUT], place)
+    if storage.chunk and (len(storage.chunk) != len(shape or ()) + 1 or storage.chunk[-1] != datatype.size):
+        raise BadHdf5("the chunks of a dataset have another rank or type than itself")
     elements = 0 if shape is None else prod(shape)
     _check_pieces(file, storage, filters, place)
     _check_size(elements * datatype.size, storage, place)

@@ -31,15 +31,24 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Storage:
-    """The pieces of a dataset; `chunk_bytes` is what one of them unpacks to, None where they are not chunks.
+    """The pieces of a dataset; `chunk` is the shape of one of them and the size of an element, () without chunks.
 
     >>> Storage([Chunk(0, 8, 0)]).stored
     8
     """
 
     pieces: list[Chunk]
-    chunk_bytes: int | None = None
+    chunk: tuple[int, ...] = ()
     inline: int = 0
+
+    @property
+    def chunk_bytes(self) -> int | None:
+        """What one piece unpacks to; None where the pieces are not chunks.
+
+        >>> Storage([], (2, 4)).chunk_bytes
+        8
+        """
+        return prod(self.chunk) if self.chunk else None
 
     @property
     def stored(self) -> int:
@@ -112,15 +121,15 @@ def read_storage(reader: Hdf5Bytes, body: bytes, place: Place) -> Storage:
 
 def _read_chunks(reader: Hdf5Bytes, body: bytes) -> Storage:
     sides = number(body, 2, 1)
-    shape = [number(body, 11 + 4 * index, 4) for index in range(sides)]  # the last is the size of an element
+    shape = tuple(number(body, 11 + 4 * index, 4) for index in range(sides))  # the last is the size of an element
     found = keyed_leaves(reader, number(body, 3, 8), 1, 8 + 8 * sides)
     pieces = [Chunk(at, number(key, 0, 4), number(key, 4, 4)) for key, at in found]
-    return Storage(pieces, prod(shape))
+    return Storage(pieces, shape)
 
 
 def _read_single(body: bytes) -> Storage:
     flags, sides, width = number(body, 2, 1), number(body, 3, 1), number(body, 4, 1)
-    shape = [number(body, 5 + width * index, width) for index in range(sides)]
+    shape = tuple(number(body, 5 + width * index, width) for index in range(sides))
     at = 5 + width * sides
     if number(body, at, 1) != _SINGLE_CHUNK:
         raise BadHdf5("chunks are indexed in a way that is not read; write the file with libver='earliest'")
@@ -129,7 +138,7 @@ def _read_single(body: bytes) -> Storage:
     if flags & _FILTERED_CHUNK:
         size, skipped, at = number(body, at, 8), number(body, at + 8, 4), at + 12
     begin = number(body, at, 8)
-    return Storage([] if begin == UNDEFINED else [Chunk(begin, size, skipped)], prod(shape))
+    return Storage([] if begin == UNDEFINED else [Chunk(begin, size, skipped)], shape)
 
 
 def check_chunk(reader: Hdf5Bytes, chunk: Chunk, filters: list[int], room: int, place: Place) -> None:

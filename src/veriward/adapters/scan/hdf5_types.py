@@ -66,6 +66,8 @@ def _read(body: bytes, at: int, depth: int) -> tuple[Datatype, int]:
     kind, version = lead & 15, lead >> 4
     if not 1 <= version <= 3 or depth > _MAX_NESTING:
         raise BadHdf5(f"a datatype of version {version} at depth {depth} is not read")
+    if size == 0:
+        raise BadHdf5("elements of no size, of which any number fit")
     bits = number(body, at + 1, 3)
     at += 8
     match kind:

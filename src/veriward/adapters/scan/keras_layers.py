@@ -127,7 +127,7 @@ KEYS = words(
     recurrent_constraint recurrent_dropout recurrent_initializer recurrent_regularizer reduction relative_step
     remove_diagonal renorm renorm_clipping renorm_momentum reset_after return_sequences return_state reverse_dtype rho
     rms_scaling bins x_factor y_factor output_dtype weight_quantizer activation_quantizer block_size
-    salt saturation_factor scale scaling score_mode seed sensitivity shape shared_axes side sigma size sliding_window
+    salt saturation_factor scale scaling score_mode seed sensitivity shared_axes side sigma size sliding_window
     source_name sparse sparse_y_pred sparse_y_true specificity split staircase standardize stateful stddev strides
     summation_method symmetric synchronized t_mul target_class_ids target_shape theta threshold thresholds tie_weights
     time_major top_k trainable unit_forget_bias units unroll upper_bound lower_bound use_bias use_cudnn use_ema use_gate

@@ -99,7 +99,7 @@ def _heads(config: Config, inputs: list[Shape]) -> int:
 
 
 def _scale(config: Config, inputs: list[Shape]) -> int:
-    return last(inputs[0]) + 1
+    return max(last(shape) for shape in inputs) + 1
 
 
 WEIGHTLESS = (

@@ -73,11 +73,13 @@ class _Sizes:
         return shape
 
     def _sequence(self, config: Config, inputs: list[Shape], claimed: list[Shape]) -> Shape:
+        layers = _layers_of(config)
         shape = inputs[0] if inputs else ()
-        if not inputs and config.get("build_input_shape") is not None:
-            shape = shape_of(config["build_input_shape"])
-        shape = shape or next(iter(claimed), ())
-        for layer in _layers_of(config):
+        # Keras looks at the shapes beside the layers only where the first layer does not say what it wants
+        if not shape and layers and not _declared(str(layers[0].get("class_name")), _config_of(layers[0])):
+            built = config.get("build_input_shape")
+            shape = (shape_of(built) if built is not None else ()) or next(iter(claimed), ())
+        for layer in layers:
             shape = self.layer(layer, [shape])
         return shape
 
@@ -85,19 +87,17 @@ class _Sizes:
         """Count a layer and return the shape of its first output; () where it cannot be followed."""
         self.place.purse.spend("expressions", 16)
         name, config = str(layer.get("class_name")), _config_of(layer)
-        for key in ("batch_shape", "batch_input_shape"):
-            if config.get(key) is not None:
-                inputs = [shape_of(config[key])]
+        inputs = _agreed(_declared(name, config), inputs if all(inputs) else [])
         if name in _MODELS:
             return self.model(layer, inputs)
         claimed = _claimed(layer)
-        inputs = inputs if inputs and all(inputs) else []
         if name == "InputLayer":
             shape = inputs[0] if inputs else ()
         elif name in ("Bidirectional", "TimeDistributed"):
-            shape = self._wrapped(name, config, inputs or claimed)
+            shape = self._wrapped(name, config, _agreed(claimed[:1], inputs))
         else:
-            self.total += _largest(name, config, [inputs, claimed])
+            # which of several shapes is which, only the layer's own code knows
+            self.total += _largest(name, config, [inputs, claimed, *([shape] for shape in claimed)])
             shape = _followed(name, config, inputs or claimed)
         self._check_output(name, shape)
         return shape
@@ -158,6 +158,23 @@ class _Sizes:
         return True
 
 
+def _declared(name: str, config: Config) -> list[Shape]:
+    """The shape that a layer asks for itself, as the first one of a model may."""
+    found = [shape_of(config[key]) for key in ("batch_shape", "batch_input_shape") if config.get(key) is not None]
+    if config.get("input_shape") is not None:
+        found.append((None, *shape_of(config["input_shape"])))
+    if config.get("input_dim") is not None and name != "Embedding":
+        found.append((None, whole(config, "input_dim")))
+    return _agreed(found[1:], found[:1])
+
+
+def _agreed(claims: list[Shape], inputs: list[Shape]) -> list[Shape]:
+    """The inputs, or what is claimed where nothing is known; raises NoRule where the two differ."""
+    if inputs and any(claim[1:] != inputs[0][1:] for claim in claims):
+        raise NoRule(f"{claims[0]} is claimed for an input of {inputs[0]}")
+    return inputs or claims
+
+
 def _claimed(layer: Config) -> list[Shape]:
     """The shapes that a layer of Keras 3 is built for; the older form, without a module, takes no notice of them."""
     build = layer.get("build_config")
@@ -170,7 +187,7 @@ def _claimed(layer: Config) -> list[Shape]:
 def _shapes_in(value: object) -> list[Shape]:
     if not isinstance(value, list) or not value:
         return []
-    if any(isinstance(item, list) for item in value):
+    if all(isinstance(item, list) for item in value):
         return [shape for item in value for shape in _shapes_in(item)]
     return [shape_of(value)]
 
@@ -190,9 +207,7 @@ def _largest(name: str, config: Config, sources: list[list[Shape]]) -> int:
 
 
 def _followed(name: str, config: Config, inputs: list[Shape]) -> Shape:
-    if config.get("return_state"):
-        return ()  # the outputs differ
-    try:
+    try:  # the states of a recurrent layer are no larger than its output, which stands for all of them
         return output_shape(name, config, inputs)
     except NoRule:
         return ()  # layers behind it that need its shape are going to complain
