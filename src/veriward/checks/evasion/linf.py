@@ -89,7 +89,7 @@ class Linf(Check):
         pgd = PGD(effort.steps, effort.restarts) if white else None
         work = AttackRows(threat, job.stream("attack"), pgd, Square(effort.queries if white else effort.queries_alone))
         rows = sample(job, "rows", len(opened.test), effort.rows)
-        blocks = _blocks(rows, BLOCK if opened.format in ("module", "pt2", "safetensors") else WHOLE_BLOCK)
+        blocks = _blocks(rows, BLOCK if opened.format in ("module", "pt2", "safetensors", "served") else WHOLE_BLOCK)
         items = job.map("attack", work, blocks)
         return _evidence(self, threat, opened, rows, items, white)
 
