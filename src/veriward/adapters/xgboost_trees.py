@@ -145,6 +145,8 @@ class Document:
         text = str(self.learner["learner_model_param"]["base_score"]).strip("[] ")
         score = np.array([float(number) for number in text.split(",")], np.float32)
         score = np.repeat(score, self.outputs) if len(score) == 1 else score
+        if self.booster != "gblinear" and not self._trees["trees"]:
+            return score  # nothing is turned into a margin where there is no tree, natively
         with np.errstate(all="ignore"):  # a base of exactly 0 or 1 has an infinite margin, natively too
             odds = np.float32(1) / score - np.float32(1)
             # logarithms through float64: numpy's own in float32 differs from C's in the last bit
