@@ -165,6 +165,15 @@ def test_a_batch_of_fixed_size_becomes_the_size_of_the_tiles(tmp_path: Path) -> 
     assert (backend.raw(x) - (x @ weight + bias)).abs().max() <= 1e-5
 
 
+def test_the_wanted_device_wins_over_the_default_of_keras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = stirred(mlp()), rows(70, 4)
+    path, wanted = saved(model, tmp_path / "model.keras"), twin(model)(x)
+    monkeypatch.setattr("keras.src.backend.torch.core.DEFAULT_DEVICE", "meta")  # as "cuda" is where there is one
+    backend = opened(path)
+    assert {weight.device.type for weight in backend.module.parameters()} == {"cpu"}
+    assert (backend.raw(x) - wanted).abs().max() <= 1e-5
+
+
 def test_the_callers_random_numbers_are_kept(tmp_path: Path) -> None:
     path = saved(mlp(), tmp_path / "model.keras")
     random.seed(1), np.random.seed(2), torch.manual_seed(3)
