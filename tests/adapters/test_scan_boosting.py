@@ -82,6 +82,8 @@ def test_categories_ranks_survival_and_early_stops_of_xgboost_are_clean(tmp_path
     for cats in (1, 100):
         data = xgb.DMatrix(MIXED, BY_CITY, enable_categorical=True)
         assert_clean(xgb.train({"max_cat_to_onehot": cats, "gamma": 0.01}, data, 4), tmp_path)
+    numbered = pd.DataFrame({"code": pd.Categorical(CATEGORIES), "x": X[:, 1]})
+    assert_clean(xgb.train({}, xgb.DMatrix(numbered, BY_CITY, enable_categorical=True), 3), tmp_path)
     for objective in ("rank:ndcg", "rank:pairwise", "rank:map"):
         data = xgb.DMatrix(X, BINARY, group=[100] * 3)
         assert_clean(xgb.train({"objective": objective, "lambdarank_unbiased": True}, data, 3), tmp_path)

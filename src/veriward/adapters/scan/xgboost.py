@@ -194,6 +194,7 @@ def _check_encoder(cats: Mapping[str, object], features: int, purse: Purse) -> N
 def _check_column(column: Mapping[str, object], purse: Purse) -> int:
     """How many categories a column has."""
     need(set(column) <= {"offsets", "values", "type"}, "cats", "has a column with fields that are not known")
+    need(column.get("type", 0) in range(32), "cats", "has a column of a type that is not known")
     values = finite(numbers(column.get("values", []), "cats", purse), "cats")
     if "offsets" not in column:
         return len(values)
