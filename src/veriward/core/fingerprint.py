@@ -24,10 +24,10 @@ def file_hash(path: Path) -> str:
         raise ArtefactError(f"{path}: cannot be read ({error.strerror}); check the path in subject.toml") from None
 
 
-def fingerprints(subject: Subject) -> dict[str, str]:
-    """Return one SHA-256 per part of the subject."""
+def fingerprints(subject: Subject, *, model_file: str | None = None) -> dict[str, str]:
+    """Return one SHA-256 per part of the subject; `model_file` is the hash of what was loaded, where that is known."""
     makers: dict[str, Callable[[Subject], str]] = {
-        "model": _model,
+        "model": lambda s: _model(s, model_file),
         "train": lambda s: _rows(s, s.data.train),
         "test": lambda s: _rows(s, s.data.test),
         "input": lambda s: digest(s.task, *(_dump(part) for part in (s.input, s.features, s.rules))),
@@ -55,7 +55,7 @@ def _dump(part: Any) -> Any:
     return part.model_dump(mode="json") if hasattr(part, "model_dump") else part
 
 
-def _model(subject: Subject) -> str:
+def _model(subject: Subject, model_file: str | None) -> str:
     model = subject.model
     if model.path is None:
         return digest(_live(model.live), model.model_dump(mode="json", exclude={"endpoint"}))
@@ -63,7 +63,7 @@ def _model(subject: Subject) -> str:
         form = (model.endpoint or Endpoint()).form()
         return digest("served", model.path, form, model.access, model.output)
     code = code_hash(subject, model.factory) if model.factory else None
-    return digest(file_hash(subject.place(model.path)), code, model.factory, model.access, model.output)
+    return digest(model_file or file_hash(subject.place(model.path)), code, model.factory, model.access, model.output)
 
 
 def _live(model: Any) -> str:

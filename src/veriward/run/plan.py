@@ -60,7 +60,7 @@ def make_plan(opened: "Opened", *, patterns: Sequence[str] | None, budget: Budge
 
     Raises SettingsError for patterns that match no check, and when nothing at all can run.
     """
-    parts = {**fingerprints(opened.subject), "resolved": _resolved(opened)}
+    parts = {**fingerprints(opened.subject, model_file=_model_file(opened)), "resolved": _resolved(opened)}
     planned: list[Planned] = []
     not_run: list[tuple[str, Note]] = []
     chosen = select(patterns)
@@ -108,6 +108,14 @@ def _plan_check(check: Check, opened: "Opened", budget: Budget, seed: int, parts
         key = digest(check.name, check.version, plain(settings), plain(threat.to_dict()), seed, read)
         planned.append(Planned(name, check, threat, settings, key))
     return planned
+
+
+def _model_file(opened: "Opened") -> str | None:
+    """Return the hash of the model's file, and of the files that it needs, as they were loaded."""
+    scanned = opened.scanned
+    if scanned is None:
+        return None
+    return digest(scanned.sha256, list(scanned.parts)) if scanned.parts else scanned.sha256
 
 
 def _resolved(opened: "Opened") -> str:
