@@ -131,6 +131,32 @@ def test_models_and_weights_as_hdf5_are_clean(tmp_path: Path, make: Callable[[],
         assert (result.outcome, result.kind, result.reasons) == ("clean", "hdf5", ())
 
 
+def test_a_model_of_keras_2_is_clean(tmp_path: Path) -> None:
+    """The form of tf.keras 2: classes without modules, calls as lists, fixed texts."""
+
+    def old(kind: str, name: str, *calls: str, **config: object) -> Node:
+        nodes = [[[call, 0, 0, {}] for call in calls]] if calls else []
+        return {"class_name": kind, "config": {"name": name, **config}, "name": name, "inbound_nodes": nodes}
+
+    ones = {"class_name": "Ones", "config": {}}
+    dense = old("Dense", "b", "a", units=3, activation="relu", use_bias=True, kernel_initializer=ones, trainable=True)
+    inputs = old("InputLayer", "a", batch_input_shape=[None, 4], dtype="float32", sparse=False, ragged=False)
+    graph = {"name": "m", "layers": [inputs, dense, old("Add", "c", "b", "b", trainable=True, dtype="float32")]}
+    config = {
+        "class_name": "Functional",
+        "config": graph | {"input_layers": [["a", 0, 0]], "output_layers": [["c", 0, 0]]},
+    }
+    adam = {"class_name": "Adam", "config": {"learning_rate": 0.001, "decay": 0.0, "beta_1": 0.9, "amsgrad": False}}
+    training = {"loss": "mse", "metrics": ["mae"], "loss_weights": None, "optimizer_config": adam}
+    path = tmp_path / "old.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = np.bytes_(json.dumps(config))
+        file.attrs["training_config"] = json.dumps(training)
+        file.create_group("model_weights").attrs["layer_names"] = np.array([b"a", b"b"])
+        file["model_weights/b/b/kernel:0"] = np.ones((4, 3), "f4")
+    assert scan(path).reasons == ()
+
+
 @pytest.mark.slow
 def test_published_architectures_are_clean(tmp_path: Path) -> None:
     for make in (keras.applications.MobileNetV2, keras.applications.EfficientNetB0):
