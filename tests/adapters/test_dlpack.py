@@ -2,7 +2,10 @@
 
 import copy
 import os
+import subprocess
+import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -203,3 +206,31 @@ def test_an_assessment_agrees_with_the_twins(on: Any, tmp_path: Path) -> None:
     ours, theirs = (found[name]["evasion/linf"].estimate("robust_accuracy") for name in ("foreign", "torch"))
     assert 0 < ours.value < 1
     assert abs(ours.value - theirs.value) <= 0.01
+
+
+LIVE_KERAS = """
+import keras, numpy as np, torch, veriward as vw
+from veriward.adapters.load import load_backend
+from veriward.adapters.loading import Loading
+layers = keras.layers
+model = keras.Sequential([keras.Input((4,)), layers.Dense(8, "tanh"), layers.Dropout(0.5), layers.Dense(3)])
+backend = load_backend(vw.Subject(model=model, data={"test": ([[0.0]], [0])}), Loading(device="cpu"))
+w1, b1, w2, b2 = (torch.from_numpy(np.array(weight)) for weight in model.get_weights())
+twin = lambda x: torch.tanh(x @ w1 + b1) @ w2 + b2
+x = torch.rand(70, 4, requires_grad=True)
+assert backend.width == 4 and (backend.raw(x) - twin(x)).abs().max() <= 1e-5
+ours, theirs = (torch.autograd.grad((f(x) ** 2).sum(), x)[0] for f in (backend.forward, twin))
+assert (ours - theirs).abs().max() <= 1e-5
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["jax", "tensorflow"])
+def test_live_keras_models_have_gradients_on_other_backends(name: str) -> None:
+    if any(find_spec(package) is None for package in ("keras", name)):
+        pytest.skip(f"Keras or {name} is not installed")
+    environment = os.environ | {"KERAS_BACKEND": name}
+    run = subprocess.run(
+        [sys.executable, "-c", LIVE_KERAS], env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
