@@ -553,6 +553,27 @@ def test_constants_of_every_kind() -> None:
     np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("op", ["RNN", "GRU", "LSTM"])
+def test_recurrent_layers(op: str, direction: str) -> None:
+    gates, turns = {"RNN": 1, "GRU": 3, "LSTM": 4}[op], 2 if direction == "bidirectional" else 1
+    x, w, r = draw(6, 4, 3), draw(turns, gates * 5, 3, seed=1), draw(turns, gates * 5, 5, seed=2)
+    bias, start = draw(turns, gates * 10, seed=3), draw(turns, 4, 5, seed=4)
+    settings: list[dict[str, Any]] = [{}]
+    settings += (
+        [{"linear_before_reset": 1}] if op == "GRU" else [{"activations": ["Relu"] * turns}] if op == "RNN" else []
+    )
+    for opset in (9, 14):
+        for more in settings:
+            attributes = {"direction": direction, "hidden_size": 5, **more}
+            outputs = 3 if op == "LSTM" else 2
+            agree(op, [x, w, r], opset, outputs=outputs, **attributes)
+            agree(op, [x, w, r, bias], opset, outputs=outputs, **attributes)
+            starts = [start, start + 1] if op == "LSTM" else [start]
+            lengths = np.full(4, 6, np.int32)
+            agree(op, [x, w, r, bias, lengths, *starts], opset, outputs=outputs, **attributes)
+
+
 @pytest.mark.parametrize(
     ("op", "inputs", "opset", "attributes", "told"),
     [
@@ -560,6 +581,8 @@ def test_constants_of_every_kind() -> None:
         ("Resize", [X, None, np.ones(3, np.float32)], 18, {"antialias": 1, "mode": "linear"}, "antialias 1"),
         ("Cast", [X], 13, {"to": 8}, "Cast to type 8"),
         ("MeanVarianceNormalization", [X], 13, {"axes": [0, 2]}, "over axis 0"),
+        ("GRU", [X, draw(1, 15, 5), draw(1, 15, 5)], 14, {"hidden_size": 5, "clip": 1.0}, "GRU with clip"),
+        ("RNN", [X, draw(1, 5, 5), draw(1, 5, 5)], 14, {"hidden_size": 5, "activations": ["Elu"]}, "activations Elu"),
         ("NonZero", [X], 13, {}, "NonZero × 1"),
     ],
 )

@@ -56,7 +56,7 @@ class Artefact:
 
     def part(self, name: str) -> bytes:
         """Return a file that the scanner read together with this one; ArtefactError if it holds other bytes by now."""
-        known = dict(getattr(self.scanned, "parts", ()))
+        known = dict(self.scanned.parts)
         if name not in known:
             raise ArtefactError(f"{self.path}: wants the file {name!r}, which the scanner did not read; want it beside")
         return _read(self.path.parent / name, known[name])

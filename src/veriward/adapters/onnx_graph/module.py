@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 # each of these enters its operators in the table
-from veriward.adapters.onnx_graph import elementwise, gather, linear, norm, pool, reduction, resize, shape
+from veriward.adapters.onnx_graph import elementwise, gather, linear, norm, pool, recurrent, reduction, resize, shape
 from veriward.adapters.onnx_graph.feed import check_rows
 from veriward.adapters.onnx_graph.graph import Graph, Port
 from veriward.adapters.onnx_graph.operator import OPERATORS, Function, Node, TooLarge, Unsupported
 from veriward.core.errors import ArtefactError
 
-_ROOMS = (elementwise, gather, linear, norm, pool, reduction, resize, shape)
+_ROOMS = (elementwise, gather, linear, norm, pool, recurrent, reduction, resize, shape)
 OLDEST = 9  # opsets before had other rules for broadcasting and normalisation
 
 
