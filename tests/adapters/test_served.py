@@ -204,6 +204,18 @@ def test_the_open_inference_protocol(server: Server) -> None:
         backend(server, **how).raw(ROWS)
 
 
+def test_tensors_keep_to_their_datatype(server: Server) -> None:
+    server.reply = lambda *_: [1.5, 2.5]
+    table = Table({"n": np.array([1.0, 2.0]), "city": np.array(["Ulm", None], dtype=object)})
+    backend(server, rows="tensor", datatype="BYTES").raw(table)
+    backend(server, rows="tensor", datatype="INT64").raw(np.array([[1.0], [2.0]]))
+    sent = [json.loads(body)["inputs"][0] for _, _, body in server.requests]
+    assert sent[0]["data"] == ["1.0", "Ulm", "2.0", ""]
+    assert [type(value) for value in sent[1]["data"]] == [int, int]
+    with pytest.raises(ModelError, match="the columns hold texts; want 'BYTES'"):
+        backend(server, rows="tensor").raw(table)
+
+
 @pytest.mark.parametrize(
     ("document", "endpoint"),
     [

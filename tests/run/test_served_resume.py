@@ -15,8 +15,13 @@ import pytest
 
 import veriward
 from veriward.adapters import pace
+from veriward.adapters.loading import Loading
+from veriward.adapters.opened import open_subject
 from veriward.core.errors import ModelError, SettingsError
 from veriward.core.journal import Journal
+from veriward.core.subject import Subject
+from veriward.run.draft import draft
+from veriward.run.engine import InProcess, Pool, choose
 
 SUBJECT = """\
 name = "far"
@@ -248,10 +253,17 @@ def test_workers_ask_side_by_side_and_find_the_same(server: Server, tmp_path: Pa
         assert facts(dossier) == want
 
 
-def test_init_asks_the_address_and_writes_it_down(server: Server, tmp_path: Path) -> None:
-    from veriward.core.subject import Subject
-    from veriward.run.draft import draft
+def test_a_limited_rate_keeps_the_run_in_one_process(server: Server, tmp_path: Path) -> None:
+    folder = write(tmp_path / "far", server)
+    free = open_subject(Subject.load(folder))
+    assert isinstance(choose(free, Loading(), engine="local", workers=4), Pool)
+    file = folder / "subject.toml"
+    file.write_text(file.read_text().replace("retries = 2", "rate = 100"))
+    paced = open_subject(Subject.load(folder))
+    assert isinstance(choose(paced, Loading(), engine="local", workers=4), InProcess)
 
+
+def test_init_asks_the_address_and_writes_it_down(server: Server, tmp_path: Path) -> None:
     folder = write(tmp_path / "far", server)
     address = f"http://127.0.0.1:{server.server_address[1]}/predict"
     data = folder / "plain.csv"

@@ -55,6 +55,10 @@ def _tensor(x: Any, endpoint: Endpoint) -> dict[str, Any]:
     array = np.column_stack(list(x.columns.values())) if isinstance(x, Table) else _array(x)
     if array.dtype == object and endpoint.datatype != "BYTES":
         raise ModelError(f"model.endpoint.datatype = {endpoint.datatype!r}: the columns hold texts; want 'BYTES'")
+    if endpoint.datatype == "BYTES":
+        array = np.array(["" if value is None else str(value) for value in array.reshape(-1)], object).reshape(
+            array.shape
+        )
     if endpoint.datatype.startswith(("INT", "UINT")) and bool((array == np.round(array)).all()):
         array = array.astype(np.int64)  # 3.0 is no integer to a strict reader
     return {
