@@ -16,6 +16,7 @@ FLOATS = {"d": "f", "D": "d"}
 _LETTERS = INTEGERS | FLOATS
 _WORDS: dict[str, object] = {"Z": None, "T": True, "F": False}
 _MAX_DEPTH = 24
+_WINDOW = 1 << 13
 _MAX_TEXT = 1 << 20
 
 
@@ -68,6 +69,15 @@ class _Reader:
     source: Source
     purse: Purse
     at: int = 0
+    base: int = 0
+    window: bytes = b""
+
+    def _ahead(self, count: int) -> bytes:
+        """The next bytes, out of a window: single bytes are far too many to ask the file for each."""
+        if not self.base <= self.at <= self.base + len(self.window) - count:
+            self.base, self.window = self.at, self.source.read(self.at, max(count, _WINDOW))
+        begin = self.at - self.base
+        return self.window[begin : begin + count]
 
     def value(self, depth: int) -> object:
         """The value at hand."""
@@ -88,7 +98,7 @@ class _Reader:
         raise BadUbjson(self.at - 1, f"a value that begins with {mark!r}, which XGBoost does not write")
 
     def _letter(self) -> str:
-        letter = self.source.read(self.at, 1)
+        letter = self._ahead(1)
         if not letter:
             raise BadUbjson(self.at, "the document is cut off")
         self.at += 1
@@ -96,7 +106,7 @@ class _Reader:
 
     def _number(self, letter: str) -> float:
         form = struct.Struct(">" + _LETTERS[letter])
-        content = self.source.read(self.at, form.size)
+        content = self._ahead(form.size)
         if len(content) < form.size:
             raise BadUbjson(self.at, "a number is cut off")
         self.at += form.size
@@ -114,7 +124,7 @@ class _Reader:
     def _text(self, size: int) -> str:
         if size > _MAX_TEXT:
             raise BadUbjson(self.at, f"a text of {size} bytes, more than the {_MAX_TEXT} that are read")
-        content = self.source.read(self.at, size)
+        content = self._ahead(size)
         self.at += size
         try:
             return content.decode("utf-8")
@@ -123,7 +133,7 @@ class _Reader:
 
     def _object(self, depth: int) -> dict[str, object]:
         found: dict[str, object] = {}
-        while self.source.read(self.at, 1) != b"}":
+        while self._ahead(1) != b"}":
             key = self._text(self._length())
             if key in found:
                 raise BadUbjson(self.at, f"the key {key[:60]!r} stands twice", twice=True)
