@@ -416,7 +416,7 @@ def test_retry_after_is_honoured(server: Server) -> None:
 
     server.reply = reply
     backend(server).raw(ROWS)
-    assert 1.0 <= times[1] - times[0] < 2.0
+    assert 1.0 <= times[1] - times[0] < 5.0
 
 
 def test_413_halves_the_batch_and_remembers(server: Server) -> None:
@@ -513,13 +513,14 @@ def test_a_server_that_only_listens_is_left_at_the_deadline() -> None:
             fails(f"{scheme}://127.0.0.1:{port}/", "no whole answer within 0.1 s", timeout_seconds=0.1, retries=0)
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="receipts are sent at once on Linux alone")
 def test_head_and_body_in_two_segments_cost_no_delay(server: Server) -> None:
     asked = backend(server)
     asked.raw(ROWS)
     start = time.monotonic()
     for _ in range(20):
         asked.raw(ROWS)
-    assert time.monotonic() - start < 0.5  # 40 ms each where the receipt is delayed
+    assert time.monotonic() - start < 0.7  # 40 ms each where the receipt is delayed
 
 
 @pytest.mark.parametrize(
@@ -587,7 +588,7 @@ def test_a_drip_ends_at_the_deadline(server: Server, dripping: bytes) -> None:
     server.reply = reply
     start = time.monotonic()
     fails(server, "no whole answer within 0.3 s", timeout_seconds=0.3, retries=0)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 3
     stop.set()
 
 
