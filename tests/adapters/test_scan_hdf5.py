@@ -220,9 +220,9 @@ def test_headers_that_loop_end(tmp_path: Path) -> None:
         at = content.index(b"\x10\0\x10\0")
         content[at + 8 : at + 24] = struct.pack("<2Q", at, 24)
 
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert patched(tmp_path, with_attributes, change).outcome == "unknown"
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 def test_one_text_that_stands_for_thousands_is_unknown(tmp_path: Path) -> None:
@@ -276,9 +276,9 @@ def test_the_scan_of_any_bytes_ends(tmp_path: Path, seed: int) -> None:
                     case 3:
                         spoilt[at:] = spoilt[at + draw.randint(1, 8) :]
             (tmp_path / "file").write_bytes(spoilt)
-            begun = time.perf_counter()
+            begun = time.process_time()
             result = scan(tmp_path / "file")
-            assert time.perf_counter() - begun < 1
+            assert time.process_time() - begun < 1
             assert result.outcome == "clean" or result.reasons
 
 

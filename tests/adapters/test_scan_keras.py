@@ -447,9 +447,9 @@ def test_the_scan_of_any_config_ends(tmp_path: Path, seed: int) -> None:
 
     for _ in range(60):
         content = json.dumps(spoil(json.loads(parts["config.json"]))).encode()
-        begun = time.perf_counter()
+        begun = time.process_time()
         result = scanned(tmp_path, zipped(parts | {"config.json": content}))
-        assert time.perf_counter() - begun < 1
+        assert time.process_time() - begun < 1
         assert result.outcome == "clean" or result.reasons
         assert b'"class_name": "Lambda"' not in content or result.outcome == "dangerous", result.reasons
 
