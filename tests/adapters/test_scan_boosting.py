@@ -176,9 +176,9 @@ def test_a_thousand_trees_take_seconds(tmp_path: Path) -> None:
     quiet["num_threads"] = 1
     lgb.train(quiet, data, 1000).save_model(tmp_path / "m.txt")
     for name in ("m.ubj", "m.json", "m.txt"):
-        begin = time.perf_counter()
+        begin = time.process_time()
         assert scan(tmp_path / name).outcome == "clean"
-        taken = time.perf_counter() - begin
+        taken = time.process_time() - begin
         print(name, f"{(tmp_path / name).stat().st_size / 1e6:.1f} MB", f"{taken:.2f} s")  # noqa: T201 -- a figure
         assert taken < 6
 

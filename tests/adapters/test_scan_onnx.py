@@ -274,10 +274,10 @@ def mutated(content: bytes, draw: random.Random) -> bytes:
 def test_the_scan_of_a_spoilt_model_ends(tmp_path: Path, make: Callable[[], object]) -> None:
     draw, content = random.Random(7), make().SerializeToString()
     for _ in range(150):
-        begin = time.perf_counter()
+        begin = time.process_time()
         result = scanned(tmp_path, mutated(content, draw))
         assert result.outcome == "clean" or result.reasons
-        assert time.perf_counter() - begin < 1
+        assert time.process_time() - begin < 1
 
 
 def test_no_beginning_of_a_model_is_clean(tmp_path: Path) -> None:

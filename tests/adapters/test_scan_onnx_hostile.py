@@ -230,9 +230,9 @@ def test_messages_without_end_cost_little(tmp_path: Path) -> None:
     tensor = b"\x2a" + varint(len(dims)) + dims
     for graph in (empty, tensor, b"\x0a\x02\x2a\x00" * 250_000):
         content = b"\x08\x09\x3a" + varint(len(graph)) + graph
-        begin = time.perf_counter()
+        begin = time.process_time()
         assert scanned(tmp_path, content).outcome == "unknown"
-        assert time.perf_counter() - begin < 6
+        assert time.process_time() - begin < 6
 
 
 def varint(number: int) -> bytes:

@@ -56,13 +56,7 @@ class Beside:
             self.place.dangerous(at, location, "makes onnxruntime read memory at an address of the author's choice")
             return False
         steps = location.split("/")
-        if (
-            location.startswith("/")
-            or "\\" in location
-            or location[1:2] == ":"
-            or ".." in steps
-            or location.startswith("~")
-        ):
+        if location.startswith(("/", "~")) or "\\" in location or location[1:2] == ":" or ".." in steps:
             self.place.dangerous(at, location, "is external data outside of the folder of the model")
             return False
         if not location.isprintable() or "" in steps or "." in steps or len(steps) > 16:
