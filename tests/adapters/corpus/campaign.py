@@ -22,11 +22,8 @@ from types import TracebackType
 
 import numpy as np
 
+from veriward.adapters.scan import scan_content
 from veriward.adapters.scan.calls import CALLS, TYPES
-from veriward.adapters.scan.place import Place, Purse
-from veriward.adapters.scan.result import Notes
-from veriward.adapters.scan.scanner import _bounded, look
-from veriward.adapters.scan.source import Source
 
 from .assembly import stream
 from .benign_others import plain
@@ -83,10 +80,9 @@ class Tally:
 
 def verdict(content: bytes) -> tuple[str, float]:
     """The outcome, and the CPU seconds it took."""
-    notes = Notes()
     start = time.process_time()
-    _bounded(Source.of(content), Place("file", notes, Purse(), look))
-    return notes.outcome, time.process_time() - start
+    outcome = scan_content(content).outcome
+    return outcome, time.process_time() - start
 
 
 def plain_seeds() -> list[bytes]:

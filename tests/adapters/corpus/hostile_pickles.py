@@ -77,6 +77,8 @@ OTHERS = (
     Artefact("extension 4", "routes", _by_number(b"\x84\x01\x01\x00\x00")),
     Artefact("a gadget as a method of a module", "routes", _object_of_a_class("torch.nn.modules.linear:Linear")),
     Artefact("a gadget as a state of an estimator", "routes", _object_of_a_class("sklearn.svm._classes:SVC")),
+    Artefact("a key that hashes for ever", "routes", lambda _: b"\x80\x04})" + b"2\x86" * 64 + b"Ns."),
+    Artefact("a key that overflows the stack", "routes", lambda _: b"\x80\x04})" + b"\x85" * 300_000 + b"Ns."),
     Artefact("three pickles deep", "routes", lambda c: _deep(nested(c), 3), loader="pickle"),
 )
 

@@ -18,7 +18,8 @@ from .place import Place
 from .result import Outcome
 from .source import Source
 from .stack import Stack
-from .values import UNKNOWN, Data, Global, Made, Unknown, Value, name_of, packed
+from .tuples import overgrown, packed
+from .values import UNKNOWN, Data, Global, Made, Unknown, Value, name_of
 
 _MAX_INDEX = 1 << 22
 _CHECKPOINTS = ("torch-legacy", "torch-zip")
@@ -135,12 +136,19 @@ class Machine:
         self.stack.push(Data(str(kind)))
 
     def _on_tuple_from_mark(self, _: Value) -> None:
-        self.stack.push(packed(self.stack.since_mark()))
+        self._push_tuple(self.stack.since_mark())
 
     def _on_tuple_of(self, count: Value) -> None:
         assert isinstance(count, int)
         items = [self.stack.pop() for _ in range(count)]
-        self.stack.push(packed(items[::-1]))
+        self._push_tuple(items[::-1])
+
+    def _push_tuple(self, items: list[Value]) -> None:
+        value = packed(items)
+        why = overgrown(value, self.reader.source.size)
+        if why is not None:
+            self.place.unknown(self.at, "tuple", why)
+        self.stack.push(value)
 
     def _on_put(self, index: Value) -> None:
         assert isinstance(index, int)

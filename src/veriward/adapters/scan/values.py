@@ -23,6 +23,7 @@ class Data:
     kind: str
     at: int = 0
     size: int = 0
+    depth: int = 0  # of a tuple of tuples
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +70,6 @@ class Unknown:
 UNKNOWN = Unknown()
 
 Value: TypeAlias = "bool | int | str | bytes | Data | Global | Made | Unknown | tuple[Value, ...] | None"
-
-
-def packed(items: list[Value]) -> Value:
-    """A tuple of values, or only its mark when it is long.
-
-    >>> packed([1, 2])
-    (1, 2)
-    """
-    return tuple(items) if len(items) <= KEPT_ITEMS else Data("tuple")
 
 
 def name_of(value: Value) -> str:
