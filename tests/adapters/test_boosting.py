@@ -287,6 +287,8 @@ LIES: dict[str, Callable[[dict[str, Any], dict[str, Any]], Any]] = {
     "child": lambda _, m: m["trees"][0]["left_children"].__setitem__(0, 10**6),
     "negative child": lambda _, m: m["trees"][0]["right_children"].__setitem__(0, -7),
     "circle": lambda _, m: m["trees"][0]["left_children"].__setitem__(1, 0),
+    "place": lambda _, m: m["trees"][0].__setitem__("id", 1),
+    "parent": lambda _, m: m["trees"][0]["parents"].__setitem__(1, 2),
     "feature": lambda _, m: m["trees"][0]["split_indices"].__setitem__(0, 10**7),
     "output": lambda _, m: m["tree_info"].__setitem__(0, 10**7),
     "rounds": lambda _, m: m.__setitem__("iteration_indptr", [0, 1, 200]),
@@ -340,6 +342,7 @@ def text(**more: Any) -> str:
         ("\nTree=1", "\nTree=7"),
         ("\nend of trees", "\nend of leaves"),
         ("\nlabel_index=0", ""),
+        ("\nshrinkage=", "\nshrinkage=n"),
     ],
 )
 def test_lightgbm_texts_that_lead_prediction_astray_are_refused(old: str, new: str) -> None:

@@ -13,6 +13,7 @@ from veriward.core.errors import ArtefactError
 
 Array = npt.NDArray[Any]
 _BY_SET, _DEFAULT_LEFT = 1, 2  # bits of decision_type; the two above say what is missing
+_DIGITS = frozenset("+-.0123456789eE ")
 _BESIDE = ("split_gain", "internal_value", "internal_weight", "internal_count")
 _BESIDE_LEAVES = ("leaf_weight", "leaf_count")
 
@@ -58,7 +59,7 @@ def _children(stored: Array, inner: int, leaves: int) -> Array:
 
 def _check_beside(tree: Mapping[str, str], inner: int, leaves: int) -> None:
     """Lists that predict nothing: the library still reads as many numbers as there are nodes."""
-    for names, count in ((_BESIDE, inner), (_BESIDE_LEAVES, leaves)):
+    for names, count in ((_BESIDE, inner), (_BESIDE_LEAVES, leaves), (("shrinkage",), 1)):
         for name in names:
             if tree.get(name):
                 numbers(tree, name, count, float)
@@ -105,7 +106,10 @@ def numbers(fields: Mapping[str, str], name: str, count: int, kind: type) -> Arr
     >>> numbers({"leaf_value": "1 2.5"}, "leaf_value", 2, float)
     array([1. , 2.5])
     """
-    words = fields[name].split() if count else fields.get(name, "").split()
+    text = fields[name] if count else fields.get(name, "")
+    if not _DIGITS.issuperset(text):
+        raise ArtefactError(f"LightGBM text: {name} holds what is no number; want numbers between spaces")
+    words = text.split()
     if len(words) != count:
         raise ArtefactError(f"LightGBM text: {name} holds {len(words)} numbers; want {count}")
     return np.array([kind(word) for word in words], np.int64 if kind is int else np.float64)

@@ -24,6 +24,7 @@ def parse_tree(tree: Mapping[str, Any], width: int) -> Tree:
     _check_nodes(tree, (left, right, test, feature, default, kind), feature[~leaf], width)
     if ((left < -1) | (left >= count) | (~leaf & ((right < 0) | (right >= count)))).any():
         raise ArtefactError("XGBoost document: a branch leads out of its tree")
+    _check_parents(whole(tree["parents"]), left, right, ~leaf)
     by_set = ~leaf & (kind == 1)
     category, sets = _sets(tree, by_set)
     # XGBoost sends what is in the set to the right: the branches change places, and so does what is missing
@@ -47,6 +48,16 @@ def _check_nodes(tree: Mapping[str, Any], arrays: tuple[Array, ...], tested: Arr
         raise ArtefactError("XGBoost document: a tree whose lists of nodes differ in length")
     if len(tested) and not (tested.min() >= 0 and tested.max() < width):
         raise ArtefactError(f"XGBoost document: a tree tests an input beyond the {width} there are")
+
+
+def _check_parents(parents: Array, left: Array, right: Array, inner: Array) -> None:
+    """The library follows parents when it loads a tree; the root's is a number that no node has."""
+    nodes = np.flatnonzero(inner)
+    count = len(left)
+    if len(parents) != count or 0 <= parents[0] < count:
+        raise ArtefactError("XGBoost document: the first node of a tree is not its root")
+    if (parents[left[nodes]] != nodes).any() or (parents[right[nodes]] != nodes).any():
+        raise ArtefactError("XGBoost document: a node is not the parent of its children")
 
 
 def _values(tree: Mapping[str, Any], leaf: Array, right: Array, test: Array) -> Array:

@@ -168,7 +168,10 @@ class Document:
         """The trees of all rounds that predict; None for linear models."""
         if self.booster == "gblinear":
             return None
-        trees = [parse_tree(tree, self.width) for tree in self._trees["trees"]]
+        stored = self._trees["trees"]
+        if [counted(tree.get("id", place), 1 << 31) for place, tree in enumerate(stored)] != list(range(len(stored))):
+            raise ArtefactError("XGBoost document: its trees are not in order, and natively a place would stay empty")
+        trees = [parse_tree(tree, self.width) for tree in stored]
         info = np.asarray(self._trees["tree_info"], np.int64)
         weights = np.ones(len(trees), np.float32)
         if self.booster == "dart":
