@@ -29,7 +29,7 @@ class Purse:
     fields: int = 6_000_000  # fields of protobuf messages and values of UBJSON, about ten seconds
     expressions: int = 8_000_000  # characters of sizes and guards in programs
     structures: int = 32_000_000  # bytes of structure in HDF5 files
-    code: int = 4_000_000  # bytes of programs, some five seconds
+    code: int = 1_000_000  # bytes of programs, some seconds
     findings: int = 100_000
 
     def spend(self, what: str, amount: int) -> None:

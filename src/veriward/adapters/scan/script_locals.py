@@ -6,6 +6,7 @@ on. A variable counts as an object of a class only where everything that is ever
 
 import ast
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from .script_program import Program, ScriptClass, dotted
 
@@ -45,7 +46,7 @@ class Locals:
                     found._assign(target, None)
         return found
 
-    @property
+    @cached_property
     def names(self) -> set[str]:
         """All variables.
 

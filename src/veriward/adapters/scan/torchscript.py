@@ -27,7 +27,7 @@ _CODE = re.compile(r"code/(__torch__(?:/[A-Za-z0-9_]+)*)\.py")
 _DEBUG = re.compile(r"code/__torch__(?:/[A-Za-z0-9_]+)*\.py\.debug_pkl")
 _TRACED = "traced_inputs"  # the shapes of the inputs that a module was traced with; torch writes no elements of them
 _PICKLES = ("data.pkl", "constants.pkl", f"{_TRACED}.pkl")
-_MOST_CODE = 1 << 21  # of one file; parsed, this takes some hundred megabytes
+_MOST_CODE = 1 << 20  # of one file; parsed, this takes some hundred megabytes
 
 
 def scan_script(archive: Archive, root: str, place: Place) -> None:
