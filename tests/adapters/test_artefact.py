@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from veriward.adapters.artefact import Artefact
-from veriward.core.errors import ArtefactError
+from veriward.core.errors import ArtefactError, DangerousArtefact, UnknownArtefact
 
 CLEAN, HOSTILE = b"N.", b"cos\nsystem\n(S'true'\ntR."
 
@@ -35,12 +35,20 @@ def test_the_copy_is_private_has_the_bytes_and_goes_away(tmp_path: Path) -> None
 
 def test_dangerous_is_refused_even_when_trusted_and_unknown_unless_trusted(tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(HOSTILE)
-    (tmp_path / "text").write_bytes(b"hello")
-    with pytest.raises(ArtefactError, match="dangerous"):
+    (tmp_path / "odd").write_bytes(b"cmine\nNet\n.")
+    with pytest.raises(DangerousArtefact, match="dangerous"):
         Artefact.passed(tmp_path / "bad", trust=True)
-    with pytest.raises(ArtefactError, match="--trust"):
-        Artefact.passed(tmp_path / "text", trust=False)
-    assert Artefact.passed(tmp_path / "text", trust=True).content() == b"hello"
+    with pytest.raises(UnknownArtefact, match="--trust"):
+        Artefact.passed(tmp_path / "odd", trust=False)
+    assert Artefact.passed(tmp_path / "odd", trust=True).kind == "pickle"
+
+
+def test_what_is_no_model_is_unreadable_not_undecided(tmp_path: Path) -> None:
+    for content in (b"", b"hello", b"{}", b"PK\x03\x04"):
+        (tmp_path / "file").write_bytes(content)
+        with pytest.raises(ArtefactError, match="is no model that can be read") as caught:
+            Artefact.passed(tmp_path / "file", trust=False)
+        assert type(caught.value) is ArtefactError
 
 
 def test_a_file_that_goes_away_is_named(tmp_path: Path) -> None:

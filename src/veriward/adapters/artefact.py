@@ -11,6 +11,9 @@ from pathlib import Path
 from veriward.adapters.scan import ScanResult, scan
 from veriward.core.errors import ArtefactError, DangerousArtefact, UnknownArtefact
 
+# Kinds that no loader of models takes, whoever trusts them: input that cannot be read, not input that is undecided.
+NO_MODEL = ("empty", "text", "json", "unknown", "zip", "parquet")
+
 
 @dataclass(frozen=True)
 class Artefact:
@@ -39,6 +42,8 @@ class Artefact:
         """Return the error that says why this file is not loaded."""
         result = self.scanned
         found = "; ".join(f"{r.what} ({r.where}): {r.why}" for r in result.reasons if r.outcome == result.outcome)
+        if result.outcome == "unknown" and result.kind in NO_MODEL:
+            return ArtefactError(f"{self.path}: is no model that can be read: {found[:600]}; want the model's file")
         hint = "it is not loaded"
         if result.outcome == "unknown":
             hint = "if you know where it comes from, --trust loads it"

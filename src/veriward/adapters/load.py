@@ -13,7 +13,17 @@ from veriward.adapters.scan import ScanResult
 from veriward.core.errors import ArtefactError, SettingsError
 from veriward.core.subject import Subject
 
-FORMATS = ".pt2 (torch.export), .safetensors with a factory, .skops"
+FORMATS = (
+    ".pt2, .safetensors (with a factory), .onnx, .keras, .h5, .skops, .ubj or .json of XGBoost, .txt of LightGBM, "
+    "TorchScript, or the address of a served model"
+)
+HINTS = {  # what to do with files that are models to others
+    "pickle": "veriward convert makes safetensors of a checkpoint; estimators are saved with skops.io.dump",
+    "joblib": "save the estimator with skops.io.dump",
+    "torch-zip": "veriward convert FILE --to safetensors takes out the weights; name model.factory beside them",
+    "torch-legacy": "veriward convert FILE --to safetensors takes out the weights; name model.factory beside them",
+    "tensorflow": "save it as .keras or ONNX",
+}
 
 
 # Which function of which module opens a kind: (artefact, subject, how) -> backend. Imported only when it is asked for.
@@ -21,6 +31,7 @@ OPENERS: dict[str, tuple[str, str]] = {
     "hdf5": ("keras", "from_hdf5"),
     "keras": ("keras", "from_keras"),
     "lightgbm": ("lightgbm", "from_lightgbm"),
+    "onnx": ("onnx", "from_onnx"),
     "safetensors": ("modules", "from_safetensors"),
     "skops": ("estimators", "from_skops"),
     "torch-export": ("modules", "from_export"),
@@ -90,7 +101,8 @@ def package(live: object) -> str:
 
 def _from_file(artefact: Artefact, subject: Subject, how: Loading) -> Backend:
     if artefact.kind not in OPENERS:
-        raise ArtefactError(f"{artefact.path}: holds {artefact.kind}, which this version does not load; want {FORMATS}")
+        hint = HINTS.get(artefact.kind, f"want {FORMATS}")
+        raise ArtefactError(f"{artefact.path}: holds {artefact.kind}, which this version does not load; {hint}")
     module, function = OPENERS[artefact.kind]
     opener = getattr(import_module(f"veriward.adapters.{module}"), function)
     return opener(artefact, subject, how)  # type: ignore[no-any-return]  # the table names openers alone
