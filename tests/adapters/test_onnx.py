@@ -17,6 +17,8 @@ from veriward.adapters.artefact import Artefact
 from veriward.adapters.modules import ModuleBackend
 from veriward.adapters.onnx import OnnxBackend
 from veriward.adapters.onnx_graph import operator, session
+from veriward.adapters.onnx_graph.graph import read_graph
+from veriward.adapters.onnx_graph.module import read_module
 from veriward.adapters.onnx_graph.operator import Entry
 from veriward.core.data import Table
 from veriward.core.errors import ArtefactError, DataError, ModelError, SettingsError
@@ -565,3 +567,28 @@ def test_initialisers_of_old_files_are_listed_among_the_inputs(tmp_path: Path) -
         for t in initialisers({"w": np.zeros((4, 3), np.float32)})
     )
     assert isinstance(opened(model, tmp_path), ModuleBackend)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_everything_but_sizes_lives_on_the_device(name: str, tmp_path: Path) -> None:
+    """The meta device stands for a GPU: it refuses to meet the host's tensors, and to tell its numbers to the host."""
+    module, shape = net(name)
+    for opset in (9, 13, 17):
+        backend = opened(exported(module, shape, opset=opset), tmp_path)
+        out = backend.module.to("meta")(torch.zeros(64, *shape, device="meta"))
+        assert out.device.type == "meta"
+        assert out.shape == module(torch.zeros(64, *shape)).shape
+
+
+@pytest.mark.parametrize("op", ["Resize", "Pad", "Expand", "Slice"])
+def test_arguments_are_read_without_waiting_for_the_device(op: str, tmp_path: Path) -> None:
+    constants: dict[str, Any] = {
+        "Resize": {"roi": np.empty(0, np.float32), "scales": np.array([1, 1, 2, 2], np.float32)},
+        "Pad": {"pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "value": np.float32(3)},
+        "Expand": {"shape": np.array([2, 1, 1, 1, 1])},
+        "Slice": {"starts": np.array([1]), "ends": np.array([3]), "axes": np.array([2]), "steps": np.array([1])},
+    }[op]
+    model = model_of([node(op, ["x", *constants], ["y"])], [None, 2, 4, 4], constants)
+    graph = read_graph(model, "test.onnx")
+    module = read_module(graph, graph.inputs[0], "y").to("meta")
+    assert module(torch.zeros(8, 2, 4, 4, device="meta")).device.type == "meta"

@@ -1,7 +1,7 @@
 """A graph as a torch module: constants are folded once, the rest runs node by node, and autograd differentiates it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,18 +39,15 @@ class GraphModule(nn.Module):
     """
 
     def __init__(
-        self, port: Port, constants: Mapping[int, Tensor], steps: Sequence[Step], slots: int, end: int
+        self, port: Port, weights: Mapping[int, Tensor], sizes: Mapping[int, Tensor], steps: Sequence[Step], end: int
     ) -> None:
         super().__init__()
-        self.port, self.steps, self.slots, self.end = port, tuple(steps), slots, end
-        self.sizes: dict[int, Tensor] = {}
-        self.weights: dict[int, str] = {}
-        for slot, value in constants.items():
-            if value.ndim < 2 and not value.is_floating_point():
-                self.sizes[slot] = value  # sizes, axes and positions stay on the host, where they are read
-            else:
-                self.weights[slot] = f"constant_{slot}"
-                self.register_buffer(self.weights[slot], value)
+        self.port, self.steps, self.end = port, tuple(steps), end
+        self.slots = max([end, *weights, *sizes, *(slot for step in steps for slot in step.writes)]) + 1
+        self.sizes = dict(sizes)  # these stay on the host, where they are read
+        self.weights = {slot: f"constant_{slot}" for slot in weights}
+        for slot, value in weights.items():
+            self.register_buffer(self.weights[slot], value)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output for a batch of rows; ModelError for rows of another shape than the input's."""
@@ -187,13 +184,24 @@ def _wired(
     for name in (*(name for name in constants if name in read), *(name for node in nodes for name in node.outputs)):
         if name:
             slots.setdefault(name, len(slots))
+    steps = tuple(_steps(nodes, functions, slots, output))
+    data = {name for node in nodes for place, name in enumerate(node.inputs) if place not in OPERATORS[node.op].host}
+    weights: dict[int, Tensor] = {}
+    sizes: dict[int, Tensor] = {}
+    for name, value in constants.items():
+        if name in read:
+            # whole numbers in a row are sizes, axes or positions, whoever reads them
+            small = value.ndim < 2 and not value.is_floating_point()
+            (sizes if small or name not in data | {output} else weights)[slots[name]] = value
+    return GraphModule(port, weights, sizes, steps, slots[output])
+
+
+def _steps(
+    nodes: Sequence[Node], functions: Mapping[int, Function], slots: Mapping[str, int], output: str
+) -> Iterator[Step]:
     last = {name: number for number, node in enumerate(nodes) for name in node.inputs}
-    steps = []
     for number, node in enumerate(nodes):
         over = {name for name in node.inputs if name and last[name] == number and name != output}
-        reads = tuple(slots[name] if name else -1 for name in node.inputs)
-        writes = tuple(slots[name] if name else -1 for name in node.outputs)
+        reads, writes = (tuple(slots[name] if name else -1 for name in names) for names in (node.inputs, node.outputs))
         frees = tuple(slots[name] for name in sorted(over))
-        steps.append(Step(functions[id(node)], reads, writes, OPERATORS[node.op].host, frees, node.name))
-    kept = {slots[name]: value for name, value in constants.items() if name in read}
-    return GraphModule(port, kept, steps, len(slots), slots[output])
+        yield Step(functions[id(node)], reads, writes, OPERATORS[node.op].host, frees, node.name)

@@ -121,7 +121,7 @@ def _picked(x: Tensor, axis: int, places: range) -> Tensor:
     return x.index_select(axis, torch.tensor(list(places), dtype=torch.int64, device=x.device))
 
 
-@operator("Pad", host=(1, 3))
+@operator("Pad", host=(1, 2, 3))
 def _pad(node: Node) -> Function:
     mode, given, filled = node.get("mode", "constant"), node.get("pads"), node.get("value", 0.0)
     if mode not in ("constant", "reflect", "edge", "wrap"):
