@@ -342,6 +342,7 @@ def text(**more: Any) -> str:
         ("\nTree=1", "\nTree=7"),
         ("\nend of trees", "\nend of leaves"),
         ("\nlabel_index=0", ""),
+        ("sigmoid:1", "sigmoid:0"),
         ("\nshrinkage=", "\nshrinkage=n"),
     ],
 )

@@ -96,7 +96,10 @@ class Model:
     @cached_property
     def slope(self) -> float:
         """The steepness of the logistic link."""
-        return float(self.options.get("sigmoid", "1"))
+        slope = float(self.options.get("sigmoid", "1"))
+        if not 0 < slope < float("inf"):
+            raise ArtefactError(f"LightGBM text: sigmoid is {slope}; want a number above zero")
+        return slope
 
     @cached_property
     def averages(self) -> bool:
