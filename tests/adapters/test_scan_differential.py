@@ -4,6 +4,8 @@ import pickle
 
 import pytest
 
+from veriward.adapters.scan.machine import Machine
+
 from .corpus.assembly import Code, call, named, push, stream
 from .corpus.campaign import Oracle, Tally, run
 from .corpus.routes import ROUTES
@@ -51,6 +53,11 @@ def test_the_oracles_are_silent_about_plain_content() -> None:
 
 def test_no_mutation_is_clean_that_an_unpickler_would_run() -> None:
     check(run(seed=0, count=2500))
+
+
+def test_a_hole_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Machine, "_check_frame", lambda machine, action: None)
+    assert run(seed=0, count=1500).violations != []
 
 
 @pytest.mark.slow

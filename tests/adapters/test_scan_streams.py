@@ -135,3 +135,15 @@ def test_the_extent_of_a_tuple_counts_what_a_hash_visits() -> None:
 def test_arguments_of_calls_are_still_seen_through_nests() -> None:
     nested = call("collections:OrderedDict", [("a", ((1, 2), (3, (4,))))])
     assert scan_content(b"\x80\x04" + nested + b"0" + push({}) + b".").outcome == "clean"
+
+
+WINDOW = 1 << 16  # what the reader of opcodes looks through at once
+
+
+@pytest.mark.parametrize("name", ["by_global", "by_an_index_torn_by_a_frame", "by_names_of_a_far_memo", "by_instance"])
+def test_opcodes_across_the_edge_of_the_window_are_read_alike(name: str) -> None:
+    attack, honest = ROUTES[name]("os", "mkdir", "x" * 40), pickle.dumps(["a" * 9, 1 << 70, 2.5, b"b" * 9], 0)
+    for short in range(0, 140, 3):
+        filler = b"B" + struct.pack("<I", WINDOW - short) + bytes(WINDOW - short) + b"0"
+        assert scan_content(filler + attack).outcome == "dangerous", short
+        assert scan_content(filler + honest).outcome == "clean", short

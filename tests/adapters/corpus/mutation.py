@@ -122,7 +122,13 @@ def _number(content: bytes, _: bytes, draw: random.Random) -> bytes:
     return content[: at + 1] + struct.pack("<I", value) + content[at + 5 :]
 
 
-_WAYS = (_flip, _cut, _insert, _insert, _delete, _repeat, _splice, _join, _follow, _number)
+def _frame(content: bytes, _: bytes, draw: random.Random) -> bytes:
+    """A frame that begins before an opcode and ends anywhere."""
+    at, _end = _place(content, draw)
+    return content[:at] + b"\x95" + struct.pack("<Q", draw.randint(0, min(40, len(content) - at))) + content[at:]
+
+
+_WAYS = (_frame, _flip, _cut, _insert, _insert, _delete, _repeat, _splice, _join, _follow, _number)
 
 
 def mutated_zip(content: bytes, draw: random.Random) -> bytes:
