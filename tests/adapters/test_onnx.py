@@ -13,15 +13,18 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from veriward.adapters import load
 from veriward.adapters.artefact import Artefact
 from veriward.adapters.modules import ModuleBackend
 from veriward.adapters.onnx import OnnxBackend
-from veriward.adapters.onnx_graph import operator, session
+from veriward.adapters.onnx_graph import operator, session, tensors
 from veriward.adapters.onnx_graph.graph import read_graph
 from veriward.adapters.onnx_graph.module import read_module
 from veriward.adapters.onnx_graph.operator import Entry
+from veriward.adapters.opened import open_subject
 from veriward.core.data import Table
 from veriward.core.errors import ArtefactError, DataError, ModelError, SettingsError
+from veriward.core.subject import Subject
 
 from .onnx_models import artefact_of, initialisers, model_of, opened
 
@@ -403,7 +406,6 @@ def test_the_output_with_a_telling_name_is_chosen(tmp_path: Path) -> None:
 def test_external_tensors_come_from_files_that_were_scanned(tmp_path: Path) -> None:
     from veriward.adapters.loading import Loading
     from veriward.adapters.onnx import from_onnx
-    from veriward.core.subject import Subject
 
     model = dense()
     weight = model.graph.initializer[0]
@@ -592,3 +594,24 @@ def test_arguments_are_read_without_waiting_for_the_device(op: str, tmp_path: Pa
     graph = read_graph(model, "test.onnx")
     module = read_module(graph, graph.inputs[0], "y").to("meta")
     assert module(torch.zeros(8, 2, 4, 4, device="meta")).device.type == "meta"
+
+
+def test_more_than_two_gigabytes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensors, "MOST_BYTES", 100)
+    with pytest.raises(ArtefactError, match="want less than 2 GB"):
+        opened(dense(), tmp_path)
+
+
+def test_a_subject_with_columns_opens_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(load.OPENERS, "onnx", ("onnx", "from_onnx"))
+    artefact_of(classical(["a", "b", "c"], zipped=True, columns=True), tmp_path)
+    generator = np.random.default_rng(0)
+    income, age = generator.normal(size=90), generator.integers(0, 3, 90)
+    answers = softmaxed(np.stack([age, income], 1)).argmax(1)
+    columns = {"income": income, "age": age, "kind": np.array(["a", "b", "c"], object)[answers.numpy()]}
+    data = {"test": columns, "label": "kind"}
+    subject = Subject.model_validate({"model": {"path": "model.onnx"}, "data": data, "folder": tmp_path})
+    found = open_subject(subject, device="cpu")
+    assert (found.format, found.access, found.output) == ("onnx", "scores", "probabilities")
+    assert found.classes == ("a", "b", "c")
+    assert torch.equal(found.model.labels(found.domain.decode(found.encoded("test"))), answers)
