@@ -11,6 +11,13 @@ from pathlib import Path
 from veriward.adapters.scan import ScanResult, scan
 from veriward.core.errors import ArtefactError, DangerousArtefact, UnknownArtefact
 
+HINTS = {  # what to do with models that are not loaded as they are, trusted or not
+    "pickle": "veriward convert makes safetensors of tensors in it; estimators are saved with skops.io.dump",
+    "joblib": "save the estimator with skops.io.dump",
+    "torch-zip": "veriward convert FILE --to safetensors takes out the weights; name model.factory beside them",
+    "torch-legacy": "veriward convert FILE --to safetensors takes out the weights; name model.factory beside them",
+    "tensorflow": "save it as .keras or ONNX",
+}
 # Kinds that no loader of models takes, whoever trusts them: input that cannot be read, not input that is undecided.
 NO_MODEL = ("empty", "text", "json", "unknown", "zip", "parquet")
 
@@ -46,7 +53,7 @@ class Artefact:
             return ArtefactError(f"{self.path}: is no model that can be read: {found[:600]}; want the model's file")
         hint = "it is not loaded"
         if result.outcome == "unknown":
-            hint = "if you know where it comes from, --trust loads it"
+            hint = HINTS.get(result.kind, "if you know where it comes from, --trust loads it")
         kind = DangerousArtefact if result.outcome == "dangerous" else UnknownArtefact
         return kind(f"{self.path}: the scanner says {result.outcome}: {found[:600]}; {hint}")
 

@@ -25,7 +25,8 @@ from veriward.adapters.code import load_function
 from veriward.adapters.dlpack import from_jax, from_tensorflow
 from veriward.adapters.doors import door
 from veriward.adapters.loading import Loading, choose_device
-from veriward.adapters.modules import ModuleBackend, built
+from veriward.adapters.modules import ModuleBackend
+from veriward.adapters.weights import built
 from veriward.core.errors import ArtefactError, CapabilityError, ModelError, some
 from veriward.core.subject import Subject
 

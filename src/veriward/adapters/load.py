@@ -5,7 +5,7 @@ from importlib import import_module
 
 import torch
 
-from veriward.adapters.artefact import Artefact
+from veriward.adapters.artefact import HINTS, Artefact
 from veriward.adapters.callables import CallableBackend
 from veriward.adapters.loading import Loading, choose_device
 from veriward.adapters.model import Backend
@@ -14,16 +14,9 @@ from veriward.core.errors import ArtefactError, SettingsError
 from veriward.core.subject import Subject
 
 FORMATS = (
-    ".pt2, .safetensors (with a factory), .onnx, .keras, .h5, .skops, .ubj or .json of XGBoost, .txt of LightGBM, "
-    "TorchScript, or the address of a served model"
+    ".pt2, .safetensors or .pt weights with a factory, .onnx, .keras, .h5, .skops, .ubj or .json of XGBoost, "
+    ".txt of LightGBM, TorchScript, or the address of a served model"
 )
-HINTS = {  # what to do with files that are models to others
-    "pickle": "veriward convert makes safetensors of a checkpoint; estimators are saved with skops.io.dump",
-    "joblib": "save the estimator with skops.io.dump",
-    "torch-zip": "veriward convert FILE --to safetensors takes out the weights; name model.factory beside them",
-    "torch-legacy": "veriward convert FILE --to safetensors takes out the weights; name model.factory beside them",
-    "tensorflow": "save it as .keras or ONNX",
-}
 
 
 # Which function of which module opens a kind: (artefact, subject, how) -> backend. Imported only when it is asked for.
@@ -32,9 +25,11 @@ OPENERS: dict[str, tuple[str, str]] = {
     "keras": ("keras", "from_keras"),
     "lightgbm": ("lightgbm", "from_lightgbm"),
     "onnx": ("onnx", "from_onnx"),
-    "safetensors": ("modules", "from_safetensors"),
+    "safetensors": ("weights", "from_safetensors"),
     "skops": ("estimators", "from_skops"),
     "torch-export": ("modules", "from_export"),
+    "torch-legacy": ("weights", "from_checkpoint"),
+    "torch-zip": ("weights", "from_checkpoint"),
     "torchscript": ("torchscript", "from_torchscript"),
     "xgboost": ("xgboost", "from_xgboost"),
 }

@@ -2,7 +2,7 @@
 
 import copy
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from veriward.adapters.artefact import Artefact
-from veriward.adapters.code import load_function
 from veriward.adapters.loading import Loading, choose_device
 from veriward.adapters.model import Classes
 from veriward.core.data import Table
@@ -113,38 +112,3 @@ def from_export(artefact: Artefact, subject: Subject, how: Loading) -> ModuleBac
     backend = ModuleBackend(module.to(device), format="pt2", device=device, batch_size=how.batch_size, static=static)
     backend.width = int(shapes[0][1]) if len(shapes[0]) == 2 and isinstance(shapes[0][1], int) else None
     return backend
-
-
-def built(name: str, factory: Callable[[], Any]) -> nn.Module:
-    """Call the user's factory; ArtefactError if it raises, leaves, or returns something else than a module."""
-    try:
-        with torch.random.fork_rng(devices=[]):  # building layers draws from the global generator: the caller's is kept
-            module = factory()
-    except (Exception, SystemExit) as error:
-        raise ArtefactError(f"model.factory = {name!r}: raised {type(error).__name__}: {error}") from error
-    if not isinstance(module, nn.Module):
-        raise ArtefactError(f"model.factory = {name!r}: returned a {type(module).__name__}; want a torch.nn.Module")
-    return module
-
-
-def from_safetensors(artefact: Artefact, subject: Subject, how: Loading) -> ModuleBackend:
-    """Load weights into the module that the subject's factory builds."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    path, device = artefact.path, choose_device(how.device)
-    if subject.model.factory is None:
-        raise ArtefactError(f"{path}: holds weights alone; name model.factory, e.g. 'net:build'")
-    module = built(
-        subject.model.factory, load_function(subject, subject.model.factory, "model.factory", code=how.code)
-    )
-    try:
-        missing, surplus = module.load_state_dict(load(artefact.content()), strict=False)
-    except (SafetensorError, RuntimeError, OSError) as error:
-        text = " ".join(str(error).split())[:300]
-        raise ArtefactError(f"{path}: does not fit what {subject.model.factory} builds: {text}") from error
-    if missing or surplus:
-        names = ", ".join([*(f"missing {name}" for name in missing), *(f"surplus {name}" for name in surplus)][:8])
-        raise ArtefactError(f"{path}: does not fit what {subject.model.factory} builds: {names}")
-    module.eval().requires_grad_(False)
-    return ModuleBackend(module.to(device), format="safetensors", device=device, batch_size=how.batch_size)
