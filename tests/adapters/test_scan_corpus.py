@@ -122,3 +122,14 @@ def test_the_gadgets_of_the_corpus_are_real(tmp_path: Path) -> None:
     attacks = [artefact for artefact in HOSTILE if artefact.loader and there(artefact)]
     assert len(attacks) >= 160
     assert [name for name, came in proved(tmp_path, attacks).items() if not came] == []
+
+
+def test_the_document_holds_the_table_of_the_results() -> None:
+    root = Path(__file__).parents[2]
+    result = json.loads((root / "benchmarks/results/scan.json").read_text(encoding="utf-8"))["result"]
+    document = (root / "docs/scanner.md").read_text(encoding="utf-8")
+    for title in ("hostile", "benign"):
+        for tool, answers in result[title]["answers"].items():
+            counts = [answers["all"].get(answer, 0) for answer in ("flagged", "suspected", "error", "silent", "unread")]
+            row = f"| {title}, all ({result[title]['files']['all']}) | {tool} | {' | '.join(map(str, counts))} |"
+            assert row in document
