@@ -189,11 +189,11 @@ BENIGN_OTHERS: tuple[Artefact, ...] = (
         Artefact(f"safetensors {kind}", "safetensors", lambda _, k=kind: safetensors(k), ".safetensors", clean=True)
         for kind in ("float", "half", "whole", "empty", "described")
     ),
-    Artefact("keras", "keras", lambda _: keras("a.keras"), ending=".keras", needs=("keras",)),
-    Artefact("keras hdf5", "keras", lambda _: keras("a.h5"), ending=".h5", needs=("keras", "h5py")),
-    Artefact("onnx", "onnx", lambda _: onnx(), ending=".onnx", needs=("onnx",)),
-    Artefact("xgboost json", "boosting", lambda _: xgboost("a.json"), ending=".json", needs=("xgboost",)),
-    Artefact("xgboost binary", "boosting", lambda _: xgboost("a.ubj"), ending=".ubj", needs=("xgboost",)),
-    Artefact("lightgbm", "boosting", lambda _: lightgbm(), ending=".txt", needs=("lightgbm",)),
+    Artefact("keras", "keras", lambda _: keras("a.keras"), ending=".keras", needs=("keras",), clean=True),
+    Artefact("keras hdf5", "keras", lambda _: keras("a.h5"), ending=".h5", needs=("keras", "h5py"), clean=True),
+    Artefact("onnx", "onnx", lambda _: onnx(), ending=".onnx", needs=("onnx",), clean=True),
+    Artefact("xgboost json", "boosting", lambda _: xgboost("a.json"), ending=".json", needs=("xgboost",), clean=True),
+    Artefact("xgboost binary", "boosting", lambda _: xgboost("a.ubj"), ending=".ubj", needs=("xgboost",), clean=True),
+    Artefact("lightgbm", "boosting", lambda _: lightgbm(), ending=".txt", needs=("lightgbm",), clean=True),
     Artefact("config", "text", lambda _: json.dumps({"hidden_size": 8}).encode(), ending=".json"),
 )

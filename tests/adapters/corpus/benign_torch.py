@@ -195,6 +195,6 @@ BENIGN_TORCH: tuple[Artefact, ...] = (
     *(_saved(name, value, True, False) for name, value in OBJECTS.items()),
     Artefact("program mlp", "export", lambda _: exported(mlp(), 5, 4), ending=".pt2", clean=True),
     Artefact("program cnn", "export", lambda _: exported(Net(), 2, 3, 8, 8), ending=".pt2", clean=True),
-    Artefact("torchscript mlp", "torchscript", lambda _: scripted(mlp()), ending=".pt"),
-    Artefact("torchscript cnn", "torchscript", lambda _: scripted(Net()), ending=".pt"),
+    Artefact("torchscript mlp", "torchscript", lambda _: scripted(mlp()), ending=".pt", clean=True),
+    Artefact("torchscript cnn", "torchscript", lambda _: scripted(Net()), ending=".pt", clean=True),
 )
