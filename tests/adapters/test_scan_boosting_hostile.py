@@ -98,6 +98,8 @@ XGBOOST_ATTACKS: dict[str, Change] = {
     "rounds outside": lambda document: forest(document)["iteration_indptr"].__setitem__(-1, 9_999_999),
     "rounds backwards": lambda document: forest(document)["iteration_indptr"].__setitem__(1, 9),
     "another number of trees": lambda document: forest(document)["gbtree_model_param"].update(num_trees="9"),
+    "two trees in one place": lambda document: tree(document).update(id=1),
+    "a tree nowhere": lambda document: tree(document).update(id=-1),
     "features of trees": lambda document: tree(document)["tree_param"].update(num_feature="1"),
     "few weights": linear,
     "few drops": dart,

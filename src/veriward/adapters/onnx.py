@@ -19,6 +19,7 @@ from veriward.adapters.onnx_graph.referee import judge, trials
 from veriward.adapters.onnx_graph.session import Session
 from veriward.adapters.onnx_graph.tensors import Array, embed, parsed
 from veriward.core.errors import ArtefactError, ModelError, SettingsError
+from veriward.core.note import Note, note
 from veriward.core.subject import Access, Subject
 
 
@@ -27,14 +28,14 @@ class OnnxBackend:
 
     format: str = "onnx"
 
-    def __init__(self, session: Session, feeder: Feeder, answer: Answer, no_gradients: str | None = None) -> None:
+    def __init__(self, session: Session, feeder: Feeder, answer: Answer) -> None:
         self.session, self.feeder, self.answer = session, feeder, answer
         self.access: Access = "labels" if answer.kind == "labels" else "scores"
         self.classes: Classes | None = answer.classes
         self.columns, self.width = feeder.columns, feeder.width
         self.output = answer.kind
         self.tile = feeder.static or TILE
-        self.no_gradients = no_gradients  # why there are none, for the reader of the report
+        self.notes: tuple[Note, ...] = ()  # why there are no gradients, for the reader of the report
 
     def raw(self, x: Any) -> Tensor:
         """Return probabilities, logits, values or class numbers of whole rows."""
@@ -88,7 +89,7 @@ def from_onnx(artefact: Artefact, subject: Subject, how: Loading) -> OnnxBackend
         # one source of answers: scores and gradients both come from the reading, so attack and verification agree
         return found
     if isinstance(found, str):
-        scores.no_gradients = found
+        scores.notes = (note("model.no_gradients", why=found),)
         if subject.model.access == "gradients":
             raise SettingsError(f"model.access = 'gradients', but {where} gives none: {found}; say 'scores'")
     return scores

@@ -66,6 +66,8 @@ def check_tree(tree: object, index: int, features: int, purse: Purse) -> int:
     what = f"tree {index}"
     if not isinstance(tree, dict) or not set(tree) <= _KNOWN or not {*_PER_NODE, "tree_param"} <= set(tree):
         raise BadModel(what, "should have the fields of a tree alone")
+    # the library puts a tree where its id says: another number overwrites a tree, or leaves a slot empty
+    within(tree.get("id", index) == index and not isinstance(tree.get("id"), bool), f"{what}, id")
     parameters = texts(tree["tree_param"], what)
     need(set(parameters) <= _PARAMETERS, what, "has parameters that are not known")
     count = number(parameters, "num_nodes")
