@@ -12,9 +12,9 @@ import pytest
 import veriward as vw
 from veriward.adapters import lightgbm as light
 from veriward.adapters import xgboost as boost
-from veriward.adapters.forest import Forest
 from veriward.adapters.load import load_backend
 from veriward.adapters.loading import Loading
+from veriward.adapters.trees.forest import Forest
 from veriward.core.data import Table
 from veriward.core.errors import ArtefactError, ModelError
 from veriward.examples import shop

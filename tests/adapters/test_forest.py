@@ -13,10 +13,10 @@ from sklearn.preprocessing import StandardScaler
 
 import veriward as vw
 from veriward.adapters.estimators import EstimatorBackend
-from veriward.adapters.forest import GAP_IS_ZERO, ZERO_IS_GAP, Forest, Reading, packed, stump
 from veriward.adapters.load import load_backend
 from veriward.adapters.loading import Loading
-from veriward.adapters.sklearn_forest import forest_of
+from veriward.adapters.trees.forest import GAP_IS_ZERO, ZERO_IS_GAP, Forest, Reading, packed, stump
+from veriward.adapters.trees.sklearn_forest import forest_of
 from veriward.core.errors import ArtefactError, CapabilityError
 
 NAN = float("nan")

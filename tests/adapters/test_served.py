@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from veriward.adapters import pace
+from veriward.adapters.http import pace
 from veriward.adapters.loading import Loading
 from veriward.adapters.opened import open_subject
 from veriward.adapters.served import ServedBackend, from_address

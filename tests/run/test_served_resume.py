@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import veriward
-from veriward.adapters import pace
+from veriward.adapters.http import pace
 from veriward.adapters.loading import Loading
 from veriward.adapters.opened import open_subject
 from veriward.core.errors import ModelError, SettingsError

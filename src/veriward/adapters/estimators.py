@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from veriward.adapters.artefact import Artefact
-from veriward.adapters.forest import Forest
 from veriward.adapters.loading import Loading
 from veriward.adapters.scan import skops_types
-from veriward.adapters.sklearn_forest import forest_of
+from veriward.adapters.trees.forest import Forest
+from veriward.adapters.trees.sklearn_forest import forest_of
 from veriward.core.data import Table
 from veriward.core.errors import ArtefactError
 from veriward.core.subject import Access, Subject

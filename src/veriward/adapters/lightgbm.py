@@ -14,11 +14,11 @@ from torch import Tensor
 
 from veriward.adapters.artefact import Artefact
 from veriward.adapters.doors import door
-from veriward.adapters.forest import Forest
-from veriward.adapters.lightgbm_text import Model
 from veriward.adapters.loading import Loading
 from veriward.adapters.matrix import Floats, as_matrix
 from veriward.adapters.model import Classes
+from veriward.adapters.trees.forest import Forest
+from veriward.adapters.trees.lightgbm_text import Model
 from veriward.core.data import Table
 from veriward.core.errors import ArtefactError, ModelError, some
 from veriward.core.subject import Access, Output, Subject

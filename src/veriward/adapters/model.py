@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from veriward.adapters.forest import Forest
+    from veriward.adapters.trees.forest import Forest
 
 Classes = tuple[Any, ...]
 

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from veriward.adapters.credential import Credential
-from veriward.adapters.http_client import Client, Reply
-from veriward.adapters.json_answers import Reading, find, parse
-from veriward.adapters.json_rows import encode_rows
+from veriward.adapters.http.answers import Reading, find, parse
+from veriward.adapters.http.client import Client, Reply
+from veriward.adapters.http.credential import Credential
+from veriward.adapters.http.pace import BackOff, Pace
+from veriward.adapters.http.rows import encode_rows
+from veriward.adapters.http.unanswered import TooManyRows, Unanswered, from_status
 from veriward.adapters.loading import Loading
 from veriward.adapters.model import Classes
-from veriward.adapters.pace import BackOff, Pace
-from veriward.adapters.unanswered import TooManyRows, Unanswered, from_status
 from veriward.core.data import Table
 from veriward.core.endpoint import Endpoint, is_loopback, parse_address
 from veriward.core.errors import ModelError, SettingsError, some

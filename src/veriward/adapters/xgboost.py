@@ -12,11 +12,11 @@ from torch import Tensor
 
 from veriward.adapters.artefact import Artefact
 from veriward.adapters.doors import door
-from veriward.adapters.forest import Forest
 from veriward.adapters.loading import Loading
 from veriward.adapters.matrix import Floats, as_matrix
 from veriward.adapters.model import Classes
-from veriward.adapters.xgboost_trees import MARGINS, SOFTMAX, Document
+from veriward.adapters.trees.forest import Forest
+from veriward.adapters.trees.xgboost_trees import MARGINS, SOFTMAX, Document
 from veriward.core.errors import ArtefactError
 from veriward.core.subject import Access, Output, Subject
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from veriward.adapters.forest import Forest, Link, Reading
-from veriward.adapters.tree import Array, Tree, side_by_side
+from veriward.adapters.trees.forest import Forest, Link, Reading
+from veriward.adapters.trees.tree import Array, Tree, side_by_side
 
 TREES = Reading(strict=False, single=True)
 HISTOGRAMS = Reading(strict=False, single=False)

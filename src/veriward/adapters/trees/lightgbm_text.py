@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from veriward.adapters.forest import Forest, Link, Reading
-from veriward.adapters.lightgbm_nodes import is_linear, one, parse_tree
-from veriward.adapters.tree import side_by_side
+from veriward.adapters.trees.forest import Forest, Link, Reading
+from veriward.adapters.trees.lightgbm_nodes import is_linear, one, parse_tree
+from veriward.adapters.trees.tree import side_by_side
 from veriward.core.errors import ArtefactError
 
 ZERO = float(np.float32(1e-35))  # kZeroThreshold: what is nearer to zero is zero

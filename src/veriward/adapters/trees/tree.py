@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from veriward.adapters.forest import GAP_IS_GAP, Forest, packed
+from veriward.adapters.trees.forest import GAP_IS_GAP, Forest, packed
 
 Array = npt.NDArray[Any]
 
@@ -30,7 +30,7 @@ class Tree:
 def side_by_side(trees: Sequence[Tree], **more: Any) -> Forest:
     """Return trees as a Forest; `more` are its fields that are not about nodes.
 
-    >>> from veriward.adapters.forest import Reading
+    >>> from veriward.adapters.trees.forest import Reading
     >>> twig = Tree(*(np.array([n]) for n in (-1, 0.0, 0, 0)), np.array([[2.0]]), np.array([False]))
     >>> two = side_by_side([twig, twig], width=1, output=np.zeros(2), base=np.ones(1), reading=Reading(False, False))
     >>> two.margins([[7.0]]).tolist()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult
 
-from veriward.adapters.unanswered import Unanswered, from_exception
+from veriward.adapters.http.unanswered import Unanswered, from_exception
 
 BLOCK = 1 << 16
 MOST_HEADERS = 1 << 20  # bytes beside the body

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from veriward.adapters.forest import GAP_IS_GAP
-from veriward.adapters.tree import Tree
+from veriward.adapters.trees.forest import GAP_IS_GAP
+from veriward.adapters.trees.tree import Tree
 from veriward.core.errors import ArtefactError
 
 Array = npt.NDArray[Any]

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from veriward.adapters.forest import Forest, Link, Reading
 from veriward.adapters.scan.place import Purse
 from veriward.adapters.scan.source import Source
 from veriward.adapters.scan.ubjson import BadUbjson, Numbers, read_ubjson
-from veriward.adapters.tree import side_by_side
-from veriward.adapters.xgboost_nodes import counted, parse_tree, whole
+from veriward.adapters.trees.forest import Forest, Link, Reading
+from veriward.adapters.trees.tree import side_by_side
+from veriward.adapters.trees.xgboost_nodes import counted, parse_tree, whole
 from veriward.core.errors import ArtefactError
 
 LIBRARY = Reading(strict=True, single=True, sums_single=True)

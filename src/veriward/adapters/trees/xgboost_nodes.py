@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from veriward.adapters.tree import Tree
+from veriward.adapters.trees.tree import Tree
 from veriward.core.errors import ArtefactError
 
 MOST_CATEGORIES = 1 << 24  # what a float32 counts without gaps; XGBoost takes no more

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from veriward.adapters.http.unanswered import quoted
 from veriward.adapters.model import Classes
-from veriward.adapters.unanswered import quoted
 from veriward.core.errors import ModelError, some
 from veriward.core.subject import Output
 
