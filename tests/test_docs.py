@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from veriward.adapters.load import OPENERS
 from veriward.checks.registry import registry
 
 ROOT = Path(__file__).parent.parent
@@ -39,3 +40,10 @@ def test_readme_example_runs(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code[1]], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(("pass", "fail", "inconclusive"))
+
+
+def test_every_kind_that_loads_is_documented() -> None:
+    text = (ROOT / "docs/formats.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^\| [^|]+ \| ([^|]+) \|", text, re.MULTILINE)
+    documented = {kind for cell in cells for kind in re.findall(r"`([a-z0-9-]+)`", cell)}
+    assert documented == set(OPENERS)
