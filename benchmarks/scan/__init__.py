@@ -22,7 +22,8 @@ def run() -> dict[str, object]:
     """Write the corpus, ask every tool about every file, count, and time."""
     # the corpus needs the libraries of the tests, and torch: only a run does
     from tests.adapters.corpus import BENIGN, HOSTILE
-    from tests.adapters.test_scan_corpus import there, written
+    from tests.adapters.corpus.artefact import there
+    from tests.adapters.test_scan_corpus import written
 
     report: dict[str, object] = {"tools": peers.versions()}
     for title, artefacts in (("hostile", HOSTILE), ("benign", BENIGN)):

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,21 +12,12 @@ import pytest
 from veriward.adapters.scan import ScanResult, scan
 
 from .corpus import BENIGN, HOSTILE, Artefact
+from .corpus.artefact import there
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 VICTIM = Path(__file__).parent / "corpus" / "victim.py"
 # What needs the larger libraries to be written takes its time.
 SLOW = {"keras", "onnx", "boosting", "sklearn", "skops", "export", "torchscript"}
-
-
-def there(artefact: Artefact) -> bool:
-    def found(module: str) -> bool:
-        try:
-            return find_spec(module) is not None
-        except ModuleNotFoundError:
-            return False
-
-    return all(found(module) for module in artefact.needs)
 
 
 def quick(artefacts: Iterable[Artefact]) -> list[Artefact]:

@@ -15,7 +15,11 @@ import skops.io
 import torch
 from sklearn.tree import DecisionTreeClassifier
 
-from veriward.adapters.scan import scan
+from veriward.adapters.scan import scan, scan_content
+
+from .corpus import BENIGN, HOSTILE
+from .corpus.artefact import there
+from .corpus.mutation import mutated_zip
 
 EVIL = b"\x80\x04\x8c\x02os\x94\x8c\x06system\x94\x93\x94\x8c\x02id\x94\x85\x94R\x94."
 
@@ -82,3 +86,18 @@ def test_bytes_at_random_are_refused(tmp_path: Path) -> None:
     for _ in range(300):
         path.write_bytes(draw.choice([b"", b"\x80\x04", b"PK\x03\x04", b"\x93NUMPY"]) + draw.randbytes(200))
         assert scan(path).outcome != "clean"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the libraries that write the files
+def test_the_scan_of_any_mutated_file_of_the_corpus_ends() -> None:
+    draw = random.Random(0)
+    found = [
+        artefact for artefact in (*BENIGN, *HOSTILE) if there(artefact) and artefact.family not in ("names", "mixed")
+    ]
+    contents = [content for artefact in found if len(content := artefact.make("nowhere")) < 200_000]
+    for _ in range(20_000):
+        content = draw.choice(contents)
+        is_zip = content.startswith(b"PK") and draw.random() < 0.5
+        result = scan_content(mutated_zip(content, draw) if is_zip else mutated(content, draw))
+        assert result.outcome == "clean" or result.reasons

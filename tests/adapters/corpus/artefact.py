@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 
@@ -28,3 +29,15 @@ class Artefact:
         path = folder / (self.name.replace(" ", "-").replace("/", "-") + self.ending)
         path.write_bytes(self.make(str(canary)))
         return path
+
+
+def there(artefact: Artefact) -> bool:
+    """Whether the modules that it needs are installed."""
+
+    def found(module: str) -> bool:
+        try:
+            return find_spec(module) is not None
+        except ModuleNotFoundError:
+            return False
+
+    return all(found(module) for module in artefact.needs)
