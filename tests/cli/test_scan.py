@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,7 @@ def test_exit_codes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(capsys, "scan", folder, folder / "missing")
     assert code == 1, "dangerous beats unknown"
     assert "os.system" in out
-    assert "they hold no model (plain text, JSON, empty): 2" in out
+    assert "they hold no model (text, JSON, tables, images): 2" in out
 
 
 @pytest.mark.parametrize(
@@ -88,3 +90,24 @@ def test_a_folder_is_signed_and_verified(folder: Path, capsys: pytest.CaptureFix
     code, out, _ = call(capsys, "verify", folder, "--key", key.with_suffix(".pub"), "--lang", "zh")
     assert (code, "README.md 的内容已变" in out) == (1, True)
     assert call(capsys, "verify", folder, "--reexecute", "3")[0] == 2
+
+
+def test_dossiers_tables_and_pictures_stand_beside_the_models(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "a.ward").write_bytes(b"SQLite format 3\0" + bytes(100))
+    (folder / "logo.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    assert call(capsys, "scan", folder)[0] == 0
+    (folder / "logo.png").write_bytes((folder / "logo.png").read_bytes() + b"PK\x05\x06" + bytes(18))
+    assert call(capsys, "scan", folder)[0] == 3, "a picture that ends like a zip is one for some readers"
+
+
+def test_a_reader_that_goes_away_is_no_crash_of_ours(folder: Path) -> None:
+    for i in range(3000):
+        (folder / f"{i}.pkl").write_bytes(b"N.")
+    command = [sys.executable, "-m", "veriward", "scan", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        told = process.stderr.read()
+    assert (process.returncode, told) == (141, b"")

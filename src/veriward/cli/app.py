@@ -1,5 +1,6 @@
 """The command line: one file per verb, each parse → plan → call the library → render. Loading it imports no torch."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -10,6 +11,7 @@ from veriward.core.errors import DangerousArtefact, UnknownArtefact, VeriwardErr
 
 VERBS = ("demo", "init", "assess", "report", "checks", "scan", "sign", "verify", "convert", "key")
 CRASH, INTERRUPTED, WRONG = 70, 130, 2
+NOBODY_READS = 141  # what shells say of a program whose reader (head, a pager) went away: 128 + SIGPIPE
 CODES: dict[type[VeriwardError], int] = {DangerousArtefact: 1, UnknownArtefact: 3}
 
 app = typer.Typer(
@@ -59,13 +61,28 @@ def _run(given: list[str], *, debug: bool) -> int:
         return WRONG
     except (KeyboardInterrupt, click.Abort):
         code = INTERRUPTED
-    except (Exception, SystemExit) as error:  # whoever wanted to leave: the exit codes are ours
-        if not debug:
-            typer.echo("a crash of ours; --debug shows where, and an issue with it helps us", err=True)
-        return _told(error, CRASH, debug)
+    except (BrokenPipeError, SystemExit) as error:
+        if not _lost_its_reader(error):
+            return _crashed(error, debug)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush at the end
+        return NOBODY_READS
+    except Exception as error:
+        return _crashed(error, debug)
     if code == INTERRUPTED:  # typer answers Ctrl-C with this code
         typer.echo("interrupted: what is finished is kept; the same command goes on from there", err=True)
     return code if isinstance(code, int) else 0
+
+
+def _lost_its_reader(error: BaseException) -> bool:
+    """Whether somebody closed the pipe that we write to; click turns that into an exit of its own."""
+    return isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError)
+
+
+def _crashed(error: BaseException, debug: bool) -> int:
+    """Tell a crash, or code of somebody's that wanted to leave: the exit codes are ours."""
+    if not debug:
+        typer.echo("a crash of ours; --debug shows where, and an issue with it helps us", err=True)
+    return _told(error, CRASH, debug)
 
 
 def _told(error: BaseException, code: int, debug: bool) -> int:

@@ -15,14 +15,14 @@ from .words import words
 
 # A name never makes a file harmless; these make plain text suspicious, since programs run what is called so.
 _CODE = words(".py .pyc .pyw .pyx .pth .ipynb .sh .bash .bat .cmd .ps1 .js .mjs .vbs .rb .pl .lua .r")
-_BESIDE = ("text", "json", "empty")
+_BESIDE = ("text", "json", "empty", "sqlite", "parquet", "image")
 _MAX_FILES = 1_000_000
 _MAX_CONFIG = 1 << 26  # bytes
 
 
 @dataclass(frozen=True)
 class Scanned:
-    """One file: `outcome` None means that it holds no model (plain text in a folder); `error`: it could not be read.
+    """One file: `outcome` None means that it holds no model (a text or a table in a folder); `error`: it could not be read.
 
     >>> Scanned(Path("README.md"), None).outcome is None
     True
@@ -37,8 +37,8 @@ class Scanned:
 def scan_all(paths: Iterable[Path]) -> Iterator[Scanned]:
     """Scan files, and all files below folders, in the order of their names; what cannot be read is `unknown`.
 
-    A file named by the user is always judged. In a folder, plain text that is not called like a program stands beside
-    the models (a README, a vocabulary) and is listed without a verdict.
+    A file named by the user is always judged. In a folder, what is no model and not called like a program stands
+    beside the models (a README, a table, a picture) and is listed without a verdict.
 
     >>> [item.error for item in scan_all([Path("missing")])]
     ['missing: cannot be opened (No such file or directory); a readable file was wanted, check the path.']

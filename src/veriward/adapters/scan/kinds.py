@@ -36,6 +36,9 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"binf", "xgboost"),
     (b"tree\nversion=", "lightgbm"),
     (b"PAR1", "parquet"),
+    (b"SQLite format 3\0", "sqlite"),
+    (b"\x89PNG\r\n\x1a\n", "image"),
+    (b"\xff\xd8\xff", "image"),
 )
 _XGBOOST = re.compile(rb'\s*\{\s*("version"\s*:\s*\[[\d,\s]{1,64}\]\s*,\s*)?"learner"\s*:')
 _ZLIB = re.compile(rb"\x78[\x01\x5e\x9c\xda]|\x5d\0\0[\x00-\xff]{2}", re.DOTALL)  # or lzma, before xz
