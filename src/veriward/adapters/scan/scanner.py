@@ -19,6 +19,9 @@ from .xgboost import scan_xgboost
 from .zips import has_directory
 
 _NOT_READ = {
+    "image": "is a picture, not a model",
+    "parquet": "is a table, not a model",
+    "sqlite": "is a data base, not a model",
     "empty": "holds nothing",
     "text": "is plain text, which no loader of models should run",
     "json": "is JSON of a kind that is not read yet",
