@@ -145,7 +145,7 @@ class Machine:
 
     def _push_tuple(self, items: list[Value]) -> None:
         value = packed(items)
-        why = overgrown(value, self.reader.source.size)
+        why = overgrown(value, self.reader.source.size) if isinstance(value, Data) else None
         if why is not None:
             self.place.unknown(self.at, "tuple", why)
         self.stack.push(value)

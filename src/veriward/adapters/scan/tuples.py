@@ -24,16 +24,19 @@ def packed(items: list[Value]) -> Value:
     >>> packed([1, 2]), extent(packed([(1, 2), (1, 2)]))
     ((1, 2), (7, 2))
     """
-    long = len(items) > KEPT_ITEMS
-    if not long and not any(isinstance(item, tuple | Data) for item in items):
+    parts, depth = 1 + len(items), 0
+    for item in items:
+        kind = type(item)
+        if kind is tuple or kind is Nest or kind is Data:
+            more, levels = extent(item)
+            parts += more - 1
+            depth = max(depth, levels)
+    if depth == 0 and parts <= KEPT_ITEMS + 1:
         return tuple(items)
-    extents = [extent(item) for item in items]
-    parts = min(1 + sum(parts for parts, _ in extents), _COUNTABLE)
-    depth = 1 + max((depth for _, depth in extents), default=0)
-    if long or parts > _KEPT_PARTS or depth > _KEPT_DEPTH:
-        return Data("tuple", size=parts, depth=depth)
+    if parts > _KEPT_PARTS or depth >= _KEPT_DEPTH or len(items) > KEPT_ITEMS:
+        return Data("tuple", size=min(parts, _COUNTABLE), depth=depth + 1)
     nest = Nest(items)
-    nest.parts, nest.depth = parts, depth
+    nest.parts, nest.depth = parts, depth + 1
     return nest
 
 
@@ -43,13 +46,12 @@ def extent(value: Value) -> tuple[int, int]:
     >>> extent(()), extent(3)
     ((1, 1), (1, 0))
     """
-    match value:
-        case Nest():
-            return value.parts, value.depth
-        case tuple():
-            return 1 + len(value), 1
-        case Data(kind="tuple"):
-            return max(value.size, 1), max(value.depth, 1)
+    if isinstance(value, Nest):
+        return value.parts, value.depth
+    if isinstance(value, tuple):
+        return 1 + len(value), 1
+    if isinstance(value, Data) and value.kind == "tuple":
+        return max(value.size, 1), max(value.depth, 1)
     return 1, 0
 
 
