@@ -56,9 +56,10 @@ def _show(item: "Scanned", words: "Catalogue") -> None:
     kind = f"  {item.result.kind}" if item.result else ""
     typer.echo(f"{label} {_path(item)}{kind}")
     for reason in item.result.reasons if item.result else ():
-        typer.echo(f"           {reason.what}  {reason.why}  [{reason.where}]")
+        what, why = words.scanned(reason.what, "what"), words.scanned(reason.why)
+        typer.echo(f"           {what}  {why}  [{reason.where}]")
     if item.error:
-        typer.echo(f"           {item.error}")
+        typer.echo(f"           {words.scanned(item.error, 'error')}")
 
 
 def _path(item: "Scanned") -> str:

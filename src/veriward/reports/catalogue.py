@@ -11,12 +11,14 @@ from typing import Any
 from veriward.core.errors import SettingsError
 from veriward.core.note import Note
 from veriward.reports.numbers import number, percent
+from veriward.reports.scan_words import translated
 
 LANGUAGES = ("en", "zh")
 
 
 class _Formatter(string.Formatter):
-    """`{share:%}` is a percentage, `{access:access}` a term of that kind, lists are joined, numbers read well."""
+    """`{share:%}` is a percentage, `{access:access}` a term of that kind, `{why:scan.why}` a reason of the scanner;
+    lists are joined, numbers read well."""
 
     def __init__(self, catalogue: "Catalogue") -> None:
         self.catalogue = catalogue
@@ -28,6 +30,8 @@ class _Formatter(string.Formatter):
             return self.catalogue.note(value)
         if format_spec == "%" and isinstance(value, int | float):
             return self.catalogue.percent(value)
+        if format_spec.startswith("scan."):
+            return self.catalogue.scanned(str(value), format_spec.removeprefix("scan."))
         if format_spec in self.catalogue.terms:
             return self.catalogue.term(format_spec, str(value))
         return number(value) if format_spec in {"", "%"} else format(value, format_spec)
@@ -71,6 +75,14 @@ class Catalogue:
     def term(self, kind: str, name: str) -> str:
         """Return the word for a name, the name itself where the catalogue has none."""
         return self.terms.get(kind, {}).get(name, name)
+
+    def scanned(self, text: str, part: str = "why") -> str:
+        """Return what the scanner of files said, which it says in English, in this language.
+
+        >>> Catalogue.load("zh").scanned("is cut off before its end")
+        '在结尾之前被截断'
+        """
+        return translated(text, part) if self.language == "zh" else text
 
     def percent(self, share: float) -> str:
         """Return a share as a percentage, spaced as the language does."""
