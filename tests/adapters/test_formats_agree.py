@@ -1,4 +1,4 @@
-"""One network in three formats: the same scores, the same gradients and the same verdict."""
+"""One network in four formats: the same scores, the same gradients and the same verdict."""
 
 import warnings
 from importlib.util import find_spec
@@ -17,8 +17,8 @@ from veriward.adapters.modules import ModuleBackend
 from veriward.examples import digits
 
 pytestmark = pytest.mark.slow
-if find_spec("keras") is None:
-    pytest.skip("Keras is not installed", allow_module_level=True)
+if find_spec("keras") is None or find_spec("onnxruntime") is None:
+    pytest.skip("Keras or onnxruntime is not installed", allow_module_level=True)
 
 
 def trained(x: Any, y: Any) -> nn.Module:
@@ -58,7 +58,15 @@ def write_keras(net: nn.Module, path: Path) -> None:
         twin.save(path)
 
 
-WRITERS = {"model.pt2": write_export, "model.pt": write_script, "model.keras": write_keras}
+def write_onnx(net: nn.Module, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own
+        torch.onnx.export(
+            net, (torch.zeros(2, 1, 8, 8),), path, dynamo=False, input_names=["x"], dynamic_axes={"x": {0: "rows"}}
+        )
+
+
+WRITERS = {"model.pt2": write_export, "model.pt": write_script, "model.keras": write_keras, "model.onnx": write_onnx}
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +83,11 @@ def folder(splits: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def subject(folder: Path, name: str, splits: Any) -> vw.Subject:
-    x, y = splits["test"]
+    (x, y), (seen, known) = splits["test"], splits["train"]
     return vw.Subject(
         name=name,
         model=str(folder / name),
-        data={"test": (x[:300], y[:300])},
+        data={"train": (seen[:300], known[:300]), "test": (x[:300], y[:300])},
         input={"kind": "image", "bounds": (0, 1)},
         threat={"evasion": {"eps": 0.06}},
     )
@@ -111,10 +119,14 @@ def test_verdicts_agree(folder: Path, splits: Any, tmp_path: Path) -> None:
     found = []
     for name in WRITERS:
         out = tmp_path / f"{name}.ward"
-        dossier = vw.assess(subject(folder, name, splits), checks=["evasion/linf"], out=out, budget="quick", seed=0)
-        found.append(dossier["evasion/linf"])
-    accuracies = [finding.estimate("robust_accuracy").value for finding in found]
+        with vw.assess(subject(folder, name, splits), out=out, budget="quick", seed=0) as dossier:
+            found.append({finding.id: finding for finding in dossier})
+    assert list(found[0]) == ["artefact/scan", "evasion/linf", "leakage/loss"]
+    for other in found[1:]:
+        assert {name: f.verdict for name, f in other.items()} == {name: f.verdict for name, f in found[0].items()}
+    attacked = [findings["evasion/linf"] for findings in found]
+    accuracies = [finding.estimate("robust_accuracy").value for finding in attacked]
     assert 0.05 < accuracies[0] < 0.95
     assert max(accuracies) - min(accuracies) <= 0.01
-    assert len({finding.verdict for finding in found}) == 1
-    assert np.mean(found[0].outcomes["broken"] != found[2].outcomes["broken"]) <= 0.01
+    for other in attacked[1:]:
+        assert np.mean(attacked[0].outcomes["broken"] != other.outcomes["broken"]) <= 0.01

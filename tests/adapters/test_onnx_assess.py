@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import veriward
-from veriward.adapters import load
 from veriward.examples import digits
 
 
@@ -30,8 +29,7 @@ def convert(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_onnx_file_is_assessed_as_the_exported_program_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(load.OPENERS, "onnx", ("onnx", "from_onnx"))
+def test_an_onnx_file_is_assessed_as_the_exported_program_is(tmp_path: Path) -> None:
     digits.write(tmp_path)
     convert(tmp_path)
     text = (tmp_path / "subject.toml").read_text(encoding="utf-8")

@@ -131,7 +131,7 @@ def _input(opened: "Opened") -> list[str]:
     if isinstance(opened.domain, ArrayDomain):
         bounds = [opened.domain.low, opened.domain.high]
         lines.append(f"bounds = {_toml(bounds)}  # inferred: the smallest usual range that holds the data")
-    if isinstance(opened.test.x, Table) and opened.format in ("pt2", "safetensors"):
+    if isinstance(opened.test.x, Table) and opened.model.backend.columns is None:
         lines.append(f"columns = {_toml(list(opened.test.x.names))}  # inferred: as many as the model takes")
     return [*lines, ""]
 
