@@ -76,6 +76,16 @@ def test_json_is_stable_and_names_of_files_cannot_forge_lines(folder: Path, caps
 
 def test_scan_speaks_chinese(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "0 个危险" in call(capsys, "scan", folder, "--lang", "zh")[1]
+    (folder / "bad.pt").write_bytes(HOSTILE)
+    (folder / "cut.pkl").write_bytes(b"\x80\x04]")
+    out = call(capsys, "scan", folder, folder / "missing", "--lang", "zh")[1]
+    assert "os.system  指向可执行命令、打开文件或导入任意模块的代码  [bad.pt @ " in out
+    assert "pickle 损坏  操作码流在字节 3 处的操作码中间结束  [cut.pkl @ " in out
+    assert "无法打开" in out
+    said = json.loads(call(capsys, "scan", folder, "--json", "--lang", "zh")[1])
+    whys = [reason["why"] for record in said["files"] for reason in record["reasons"]]
+    assert whys
+    assert all(why.isascii() for why in whys), "programs read English"
 
 
 def test_a_folder_is_signed_and_verified(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

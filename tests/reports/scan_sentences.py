@@ -97,7 +97,10 @@ class Reader:
     """Turns expressions into templates; follows names, conditions, and functions that return reasons."""
 
     def __init__(self, modules: list[Module]) -> None:
-        self.functions = {function.name: function for module in modules for function in module.functions}
+        self.functions: dict[str, list[ast.FunctionDef]] = {}
+        for module in modules:
+            for function in module.functions:
+                self.functions.setdefault(function.name, []).append(function)
         self.constants = [pair for module in modules for pair in module.constants]
         self.errors = {
             node.name
@@ -125,10 +128,8 @@ class Reader:
                 inner = [default]
             case ast.Call(func=ast.Name(id="shown"), args=[shown, *_]):
                 inner = [shown]
-            case ast.Call(func=ast.Name(id=name)) if name in self.functions:
-                function = self.functions[name]
-                returned = [part.value for part in ast.walk(function) if isinstance(part, ast.Return) and part.value]
-                return self._all(returned, list(_assigned(ast.walk(function))), depth)
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
+                return self._returned(name, depth)
             case _:
                 return set()
         return self._all(inner, names, depth)
@@ -137,6 +138,16 @@ class Reader:
         """The phrases of the scanner's own that an f-string puts into its holes."""
         holes = [part.value for part in ast.walk(node) if isinstance(part, ast.FormattedValue)]
         return {text for hole in holes for text in self.templates(hole, names) if " " in text}
+
+    def _returned(self, name: str, depth: int) -> set[str]:
+        """What the functions of this name return, where that is a text."""
+        found: set[str] = set()
+        for function in self.functions.get(name, []):
+            if function.returns is None or "str" not in ast.unparse(function.returns):
+                continue
+            returned = [node.value for node in ast.walk(function) if isinstance(node, ast.Return) and node.value]
+            found |= self._all(returned, list(_assigned(ast.walk(function))), depth)
+        return found
 
     def _all(self, nodes: list[ast.expr], names: Names, depth: int) -> set[str]:
         return {text for node in nodes for text in self.templates(node, names, depth + 1)}

@@ -23,7 +23,7 @@ def samples() -> list[tuple[str, str]]:
 def test_the_source_was_read() -> None:
     assert {field.name for field in fields(Sentences)} == set(PARTS) == set(templates())
     assert "names code that is not on the allowlist" in SAID.why  # a constant
-    assert "changes a class or function itself" in SAID.why  # returned by a function
+    assert "has a path that leads out of the folder it is extracted to" in SAID.why  # returned by a function
     assert "the tree at {} has no leaves" in SAID.why  # raised
     assert "is a {} file, a format that is not read yet" in SAID.why  # where a table has none
     assert "holds bytecode, which phones run" in SAID.why  # on a condition
@@ -71,6 +71,14 @@ def test_phrases_of_the_scanners_own_are_translated_within_others() -> None:
     assert translated("its nodes cannot be read: no .npy header") == "其节点无法读取：没有 .npy 文件头"
     assert translated("tree 3, a child of node 12", "what") == "树 3，节点 12 的子节点"
     assert translated("tree 3, split_type", "what") == "树 3，split_type"
+
+
+@pytest.mark.parametrize("around", ["cannot be followed: {}", "its nodes cannot be read: {}", "the stream {}"])
+def test_what_stands_around_a_phrase_is_found_before_the_phrase(around: str) -> None:
+    chinese = templates()["why"][around]
+    for phrase in templates()["why"]:
+        said = phrase.replace("{}", "7")
+        assert translated(around.replace("{}", said)) == chinese.replace("{0:why}", translated(said))
 
 
 def test_texts_of_the_file_are_copied_and_not_read() -> None:

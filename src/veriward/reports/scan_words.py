@@ -69,14 +69,14 @@ def templates() -> Mapping[str, Mapping[str, str]]:
 @dataclass(frozen=True)
 class _Part:
     exact: Mapping[str, str]
-    holed: tuple[Template, ...]  # those with the most fixed text first, as they say the most
+    holed: tuple[Template, ...]  # longest beginning first, then most fixed text: what stands around goes before within
 
 
 @cache
 def _loaded(part: str) -> _Part:
     chinese = templates()[part]
     holed = [Template(tuple(english.split("{}")), chinese[english]) for english in chinese if "{}" in english]
-    holed.sort(key=lambda template: -sum(map(len, template.fixed)))
+    holed.sort(key=lambda template: (-len(template.fixed[0]), -sum(map(len, template.fixed))))
     return _Part({english: chinese[english] for english in chinese if "{}" not in english}, tuple(holed))
 
 
