@@ -15,7 +15,7 @@ def main(source: str, target: str, kind: str, key: str | None) -> dict[str, Any]
     """Convert and return the report; `error` in it says what went wrong."""
     import numpy as np  # noqa: F401 -- what the allowlist may import must be there before the walls stand
     import torch
-    from safetensors.torch import save
+    from safetensors.torch import save_file
 
     from veriward.adapters.convert import flatten, inert
     from veriward.adapters.convert.confine import confine
@@ -25,25 +25,24 @@ def main(source: str, target: str, kind: str, key: str | None) -> dict[str, Any]
     with open(source, "rb") as file:
         content = file.read()
     size = len(content)
-    with open(target, "wb") as out:
-        walls = confine(
-            more_memory_bytes=MEMORY_BYTES + 4 * size,
-            cpu_seconds=CPU_SECONDS + size // (1 << 22),
-            file_bytes=FILE_BYTES + 2 * size,
-        )
-        replaced: set[str] = set()
-        try:
-            tree = (inert.load_pickle if kind == "pickle" else inert.load_torch)(content, replaced)
-            tree, taken = flatten.chosen(tree, key)
-            leaves = flatten.Leaves.of(tree)
-            _check(leaves.tensors, 2 * size + FILE_BYTES)
-            out.write(
-                save({name: t.clone().contiguous() for name, t in leaves.tensors.items()}, _metadata(leaves.values))
-            )
-        except ArtefactError as error:
-            return {"error": str(error)}
-        except Exception as error:  # whatever a hostile stream does to torch ends here, told by its type
-            return {"error": f"the file could not be read ({type(error).__name__}: {str(error)[:200]}); save it again"}
+    walls = confine(
+        more_memory_bytes=MEMORY_BYTES + 4 * size,
+        cpu_seconds=CPU_SECONDS + size // (1 << 22),
+        file_bytes=FILE_BYTES + 2 * size,
+    )
+    replaced: set[str] = set()
+    try:
+        tree = (inert.load_pickle if kind == "pickle" else inert.load_torch)(content, replaced)
+        del content
+        tree, taken = flatten.chosen(tree, key)
+        leaves = flatten.Leaves.of(tree)
+        _check(leaves.tensors, 2 * size + FILE_BYTES)
+        # by path and natively: an open() of ours would be refused by now, and this copies nothing
+        save_file(_alone(leaves.tensors), target, _metadata(leaves.values))
+    except ArtefactError as error:
+        return {"error": str(error)}
+    except Exception as error:  # whatever a hostile stream does to torch ends here, told by its type
+        return {"error": f"the file could not be read ({type(error).__name__}: {str(error)[:200]}); save it again"}
     return {
         "tensors": len(leaves.tensors),
         "bytes": sum(t.numel() * t.element_size() for t in leaves.tensors.values()),
@@ -52,6 +51,18 @@ def main(source: str, target: str, kind: str, key: str | None) -> dict[str, Any]
         "replaced": sorted(replaced)[:1000],
         "walls": walls,
     }
+
+
+def _alone(tensors: dict[str, Any]) -> dict[str, Any]:
+    """Return tensors that share no memory and have no gaps, as the format wants them; copies only where needed."""
+    kept: dict[str, Any] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        storage = tensor.untyped_storage()
+        whole = tensor.is_contiguous() and storage.nbytes() == tensor.numel() * tensor.element_size()
+        kept[name] = tensor if whole and storage.data_ptr() not in seen else tensor.clone().contiguous()
+        seen.add(storage.data_ptr())
+    return kept
 
 
 def _check(tensors: dict[str, Any], most: int) -> None:

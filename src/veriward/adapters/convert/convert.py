@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -109,8 +110,11 @@ def _run(source: Path, target: Path, kind: str, key: str | None) -> dict[str, An
 def _install(made: Path, target: Path) -> None:
     """Put the file where the user wants it, whole or not at all."""
     try:
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".veriward-", delete=False) as beside:
-            beside.write(made.read_bytes())
+        with (
+            made.open("rb") as file,
+            tempfile.NamedTemporaryFile(dir=target.parent, prefix=".veriward-", delete=False) as beside,
+        ):
+            shutil.copyfileobj(file, beside)
         mask = os.umask(0)
         os.umask(mask)
         Path(beside.name).chmod(0o666 & ~mask)
