@@ -70,6 +70,7 @@ def test_a_whole_module_gives_the_names_of_its_state_dict(tmp_path: Path) -> Non
     assert any(name.endswith("Net") for name in done.replaced)
 
 
+@pytest.mark.slow
 def test_everything_or_a_part_can_be_taken(tmp_path: Path) -> None:
     model = net()
     thing = {"epoch": 3, "state_dict": model.state_dict(), "steps": [torch.ones(2), np.arange(3)]}
@@ -83,6 +84,7 @@ def test_everything_or_a_part_can_be_taken(tmp_path: Path) -> None:
         convert(path, key="state_dict.nope", force=True)
 
 
+@pytest.mark.slow
 def test_views_half_precision_tied_weights_and_plain_pickles(tmp_path: Path) -> None:
     base = torch.arange(12.0).reshape(3, 4)
     tensors = {"turned": base.t(), "part": base[1:], "tied": base, "half": base.half(), "b": base.bfloat16()}
@@ -92,6 +94,7 @@ def test_views_half_precision_tied_weights_and_plain_pickles(tmp_path: Path) -> 
     assert list(load_file(convert(tmp_path / "p.pkl").path)) == ["w"]
 
 
+@pytest.mark.slow
 def test_what_safetensors_cannot_hold_is_named(tmp_path: Path) -> None:
     thing = {"w": torch.ones(2), "sparse": torch.eye(3).to_sparse(), "texts": np.array(["a"])}
     done = convert(saved(tmp_path / "s.pt", thing))
@@ -145,6 +148,7 @@ def test_files_unknown_for_other_reasons_are_refused(tmp_path: Path) -> None:
             convert(tmp_path / name)
 
 
+@pytest.mark.slow
 def test_views_that_unfold_beyond_the_file_are_refused(tmp_path: Path) -> None:
     huge = torch.ones(1).expand(1 << 32)
     with pytest.raises(ArtefactError, match="unfold"):
@@ -152,6 +156,7 @@ def test_views_that_unfold_beyond_the_file_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "bomb.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten_or_written_in_the_wrong_place(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.pt", {"w": torch.ones(2)})
     convert(path)
@@ -162,6 +167,7 @@ def test_nothing_is_overwritten_or_written_in_the_wrong_place(tmp_path: Path) ->
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.pt", "a.safetensors"]
 
 
+@pytest.mark.slow
 def test_holding_no_tensors_and_doubled_names_are_errors(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="holds no tensors"):
         convert(saved(tmp_path / "none.pt", {"epoch": 1}))

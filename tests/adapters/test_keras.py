@@ -199,6 +199,7 @@ assert keras_home() == str(Path.home() / ".keras"), keras_home()
 """
 
 
+@pytest.mark.slow
 def test_the_first_import_leaves_no_file_and_no_variable(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KERAS")}
     environment |= {"HOME": str(tmp_path), "KERAS_BACKEND": "tensorflow"}  # the user's wish for programs of their own

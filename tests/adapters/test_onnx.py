@@ -142,7 +142,10 @@ def why(backend: Any) -> str:
     return " ".join(str(note.values["why"]) for note in backend.notes if note.code == "model.no_gradients")
 
 
-@pytest.mark.parametrize("opset", [9, 11, 13, 17, 18])
+SLOW_OPSETS = [pytest.param(opset, marks=pytest.mark.slow) for opset in (9, 11, 13, 18)]
+
+
+@pytest.mark.parametrize("opset", [17, *SLOW_OPSETS])
 @pytest.mark.parametrize("name", NETS)
 def test_scores_and_gradients_are_those_of_the_exported_net(name: str, opset: int, tmp_path: Path) -> None:
     module, shape = net(name)
@@ -232,10 +235,7 @@ def test_a_reading_that_differs_from_onnxruntime_is_refused(tmp_path: Path, monk
     monkeypatch.setitem(operator.OPERATORS, "Relu", Entry(lambda node: lambda x: x.relu() * 1.001))
     backend = opened(dense(), tmp_path)
     assert isinstance(backend, OnnxBackend)
-    assert (
-        why(backend)
-        == "the torch reading differs from onnxruntime: by 0.001 of the largest answer (want 1e-04)"
-    )
+    assert why(backend) == "the torch reading differs from onnxruntime: by 0.001 of the largest answer (want 1e-04)"
     with pytest.raises(SettingsError, match=r"differs from onnxruntime: by 0\.001"):
         opened(dense(), tmp_path, "gradients")
 

@@ -199,6 +199,7 @@ def mutated(content: bytes, draw: random.Random) -> bytes:
     return bytes(spoilt)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["json", "ubj", "txt"])
 def test_the_scan_of_a_spoilt_model_ends(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"m.{ending}"

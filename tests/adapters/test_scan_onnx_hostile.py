@@ -224,6 +224,7 @@ def test_what_cannot_be_judged_is_unknown(folder: Path, name: str) -> None:
     assert result.reasons
 
 
+@pytest.mark.slow
 def test_messages_without_end_cost_little(tmp_path: Path) -> None:
     empty = b"\x0a\x00" * 500_000  # nodes without a name
     dims = b"\x08\x01" * 500_000

@@ -94,6 +94,7 @@ def test_a_tie_is_decided_as_the_model_decides_it() -> None:
     assert np.array_equal(found.outcomes["correct"], 1 - np.arange(40) % 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["array", "matrix"])
 def test_batches_and_company_change_nothing(kind: str) -> None:
     subject, needed = world(4, kind)
@@ -122,6 +123,7 @@ def test_company_changes_nothing_for_callables() -> None:
     assert np.array_equal(part["by_scores"], whole["by_scores"][[5, 130, 40]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bounds", [(-100.0, 100.0), (-0.3, 0.7)])
 @pytest.mark.parametrize("kind", ["array", "matrix"])
 def test_whatever_is_kept_lies_in_the_ball_and_the_bounds_in_float64(kind: str, bounds: tuple[float, float]) -> None:
