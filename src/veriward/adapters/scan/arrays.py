@@ -84,7 +84,7 @@ def scan_npy(source: Source, place: Place) -> None:
         place.unknown(0, "broken array", str(error))
         return
     if header.objects:
-        scan_pickles(source.part(header.data_at, source.size), place)
+        scan_pickles(source.part(header.data_at, source.size), place, plain=True)
         return
     wanted, found = header.count * header.item_bytes, source.size - header.data_at
     if wanted != found:

@@ -6,6 +6,7 @@ that numpy itself writes.
 """
 
 import re
+from math import prod
 
 from .calls import is_bytes, is_constant, is_data, is_dtype, is_made, is_sizes
 from .values import Global, Made, Value
@@ -15,29 +16,31 @@ _TEXT_FLAGS = {"S": 0, "V": 0, "U": 8}  # U: the elements must be aligned
 _TEXT = re.compile(r"([SUV])(\d+)")
 
 
-def complaint(target: Value, state: Value) -> str | None:
+def complaint(target: Value, state: Value, stream_bytes: int) -> str | None:
     """Why this BUILD is not harmless, or None.
 
-    >>> complaint(Made("dict"), Made("dict")) is None
+    >>> complaint(Made("dict"), Made("dict"), 9) is None
     True
-    >>> complaint(Made("tensor"), 3)
+    >>> complaint(Made("tensor"), 3, 9)
     'sets a state that a harmless file does not hold'
     """
     if isinstance(target, Global):
         return "changes a class or function itself"
     fine = (
         (is_made(target, "dict") and (state is None or is_data(state, "dict") or is_made(state, "dict")))
-        or (is_made(target, "array") and _is_array_state(state))
+        or (is_made(target, "array") and _is_array_state(state, stream_bytes))
         or (isinstance(target, Made) and target.kind == "dtype" and _is_dtype_state(target.detail, state))
     )
     return None if fine else "sets a state that a harmless file does not hold"
 
 
-def _is_array_state(state: Value) -> bool:
+def _is_array_state(state: Value, stream_bytes: int) -> bool:
     match state:
-        case (1, shape, Made(kind="dtype") as dtype, bool(), content) if is_sizes(shape):
-            # Objects come as a list, whose items the emulator has seen one by one.
-            return is_bytes(content) if is_dtype(dtype) else is_data(content, "list")
+        case (1, tuple() as shape, Made(kind="dtype") as dtype, bool(), content) if is_sizes(shape):
+            # Objects come as a list, whose items the emulator has seen one by one. numpy allocates the array before it
+            # looks how many there are, and each takes a byte of the stream or more.
+            count = prod(side for side in shape if isinstance(side, int))
+            return is_bytes(content) if is_dtype(dtype) else is_data(content, "list") and count <= stream_bytes
     return False
 
 

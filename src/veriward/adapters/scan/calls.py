@@ -130,8 +130,16 @@ def _is_encoding(name: str) -> bool:
 
 
 def _plain(args: Arguments) -> Value:
-    fine = all(is_constant(item) or is_made(item, "plain") for item in args)
+    # Numbers of millions of digits are turned into decimals in the square of that time, and slices of slices of slices
+    # are freed, and hashed by Python 3.12, by recursion.
+    fine = all(is_constant(item) and not is_data(item, "str", "bytes", "int") for item in args)
     return Made("plain") if fine and len(args) <= 16 else None
+
+
+def _moment(args: Arguments) -> Value:
+    # The hash of a date is that of its bytes, which nobody can predict.
+    fine = all(is_constant(item) or is_made(item, "plain") for item in args)
+    return Made("plain", "moment") if fine and len(args) <= 16 else None
 
 
 def _fraction(args: Arguments) -> Value:
@@ -145,7 +153,7 @@ def _fraction(args: Arguments) -> Value:
 
 
 def _sizes(args: Arguments) -> Value:
-    return Made("plain") if len(args) == 1 and (is_sizes(args[0]) or is_data(args[0], "tuple", "list")) else None
+    return Made("plain", "moment") if len(args) == 1 and is_sizes(args[0]) else None
 
 
 def _device(args: Arguments) -> Value:
@@ -157,11 +165,48 @@ def _device(args: Arguments) -> Value:
 
 def _storage(args: Arguments) -> Value:
     """Bytes of torch.save, which the machine reads before it asks: what pickle makes of a tensor outside a checkpoint."""
-    return Made("storage") if len(args) == 1 else None
+    match args:
+        case (bytes() as content,):
+            return Made("storage", count=len(content))  # more than it has elements
+        case (Data(kind="bytes", size=size),):
+            return Made("storage", count=size)
+    return None
+
+
+def is_inside(args: Arguments) -> bool:
+    """Whether the last element of a view (storage, offset, sizes, strides, ...) lies in its storage.
+
+    >>> is_inside((Made("storage", "0", 6), 0, (2, 3), (3, 1)))
+    True
+    """
+    storage, offset, sizes, strides = args[:4]
+    if not (isinstance(storage, Made) and isinstance(offset, int) and is_sizes(sizes) and is_sizes(strides)):
+        return False
+    assert isinstance(sizes, tuple)
+    assert isinstance(strides, tuple)
+    sides = [
+        (size, stride)
+        for size, stride in zip(sizes, strides, strict=False)
+        if isinstance(size, int) and isinstance(stride, int)
+    ]
+    if any(size == 0 for size, _ in sides):
+        return True
+    return len(sizes) == len(strides) and offset + sum((size - 1) * stride for size, stride in sides) < storage.count
 
 
 def _tensor(least: int, most: int) -> Rule:
     """storage, offset, size, stride [, requires_grad, hooks [, dtype] [, metadata]]."""
+    # Where a storage can grow, torch lets it: a view of a tebibyte of four bytes takes a tebibyte.
+    rule = view(least, most)
+    return lambda args: rule(args) if rule(args) is not None and is_inside(args) else None
+
+
+def view(least: int, most: int) -> Rule:
+    """The same, wherever its last element lies.
+
+    >>> view(4, 4)((Made("storage"), 0, (9,), (1,)))
+    Made(kind='tensor', detail='', count=0)
+    """
 
     def rule(args: Arguments) -> Value:
         if not least <= len(args) <= most or not is_made(args[0], "storage"):
@@ -247,11 +292,11 @@ _BUILTINS: dict[str, Rule] = {
     "collections.Counter": _mapping,
     "collections.defaultdict": _default_mapping,
     "collections.deque": _queue,
-    "datetime.datetime": _plain,
-    "datetime.date": _plain,
-    "datetime.time": _plain,
-    "datetime.timedelta": _plain,
-    "datetime.timezone": _plain,
+    "datetime.datetime": _moment,
+    "datetime.date": _moment,
+    "datetime.time": _moment,
+    "datetime.timedelta": _moment,
+    "datetime.timezone": _moment,
     "decimal.Decimal": _plain,
     "fractions.Fraction": _fraction,
 }

@@ -28,6 +28,12 @@ class Dialect:
         >>> Dialect().rule("a.B")
         """
 
+    def refused(self, path: str) -> None:
+        """Watch a name being called, or changed, that is on no allowlist.
+
+        >>> Dialect().refused("a.B")
+        """
+
     def filled(self, target: Value, items: list[Value]) -> None:
         """Watch keys and values go into a dict.
 

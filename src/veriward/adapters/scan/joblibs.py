@@ -21,6 +21,7 @@ _MAPPED = ("numpy", "memmap")
 _KEYS = {"subclass", "shape", "order", "dtype", "allow_mmap"}  # since 0.10
 _ALIGNMENT = "numpy_array_alignment_bytes"  # since 1.2
 _LETTERS = re.compile(r"([biufcSUVmM?])(\d{0,9})")
+_IDENTIFIERS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _MOST_STATES = 16
 _MOST_KEYS = 16
 
@@ -34,6 +35,8 @@ class Joblib(Dialect):
     """
 
     skips: bool = True
+    stray: str = ""  # a name in the elements that is on no allowlist, and called
+    objects: bool = False  # arrays of objects, in which pickle.load reads names by the wrong memo and mixes them up
     wrappers: int = 0
     arrays: int = 0
     _pending: Value = None  # the newest wrapper, until it is built
@@ -64,6 +67,17 @@ class Joblib(Dialect):
         self._states = {}
         self.wrappers += 1
         return self._pending
+
+    def refused(self, path: str) -> None:
+        """Remember what the elements call.
+
+        >>> joblib = Joblib(skips=False); joblib.refused("a.B"); joblib.stray
+        'a.B'
+        """
+        module = path.rpartition(".")[0]
+        mixed = self.objects and ("." not in module or module == _WRAPPER[0])
+        if not mixed and _IDENTIFIERS.fullmatch(path):
+            self.stray = self.stray or path
 
     def filled(self, target: Value, items: list[Value]) -> None:
         """Remember what is put into dicts while a wrapper waits for its state.
@@ -112,6 +126,7 @@ class Joblib(Dialect):
         dtype = fields["dtype"]
         assert isinstance(dtype, Made)
         if dtype.detail.startswith("O"):
+            self.objects = True
             _read_objects(machine)
         else:
             _skip_elements(machine, fields, dtype.detail)

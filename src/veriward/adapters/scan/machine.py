@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from .builds import complaint
 from .calls import CALLS, Arguments, is_data, is_made, storage_bytes
+from .costs import Costs
 from .dialects import Dialect
 from .frames import torn
 from .names import advice, resolved
@@ -46,12 +47,14 @@ class Machine:
     result: Value = UNKNOWN
     before_error: Outcome | None = None  # what was noted when the stream first did what a real machine refuses
     at: int = 0
+    gadgets: int = 0  # names of known attacks: what chance does not write
     dialect: Dialect = field(default_factory=Dialect)
     announced: bool = False  # by a PROTO
     frame_end: int = 0  # a reader that buffers frames has taken all bytes up to here
 
     def __post_init__(self) -> None:
         self.stack = Stack(self._malformed)
+        self.costs = Costs(self.reader.source.size)
 
     def run(self) -> bool:
         """Follow the stream; True when it reached its STOP, False (and a note) when it broke off.
@@ -132,8 +135,22 @@ class Machine:
         self.stack.push(self.stack.top())
 
     def _on_gather(self, kind: Value) -> None:
-        self.stack.since_mark()
-        self.stack.push(Data(str(kind)))
+        items, target = self.stack.since_mark(), Data(str(kind), self.at)
+        self._hold(target, items)
+        self.stack.push(target)
+
+    def _hold(self, target: Value, items: list[Value]) -> None:
+        kind = target.kind if isinstance(target, Data | Made) else ""
+        if kind == "dict":
+            self.costs.held(target, items[1::2], hashed=False)
+            items = items[::2]
+        self.costs.held(target, items, hashed=kind in ("dict", "set", "frozenset"))
+        self._check_costs()
+
+    def _check_costs(self) -> None:
+        why = self.costs.complaint()
+        if why is not None:
+            self.place.unknown(self.at, "costs", why)
 
     def _on_tuple_from_mark(self, _: Value) -> None:
         self._push_tuple(self.stack.since_mark())
@@ -144,11 +161,14 @@ class Machine:
         self._push_tuple(items[::-1])
 
     def _push_tuple(self, items: list[Value]) -> None:
-        value = packed(items)
-        why = overgrown(value, self.reader.source.size) if isinstance(value, Data) else None
-        if why is not None:
-            self.place.unknown(self.at, "tuple", why)
-        self.stack.push(value)
+        self.stack.push(self._grown(packed(items)))
+
+    def _grown(self, value: Value) -> Value:
+        if type(value) is not tuple:
+            why = overgrown(value, self.reader.source.size)
+            if why is not None:
+                self.place.unknown(self.at, "tuple", why)
+        return value
 
     def _on_put(self, index: Value) -> None:
         assert isinstance(index, int)
@@ -166,12 +186,11 @@ class Machine:
     # -- containers: their items were judged when they were pushed -----------------------------------------------
 
     def _on_append(self, _: Value) -> None:
-        self.stack.pop()
-        self._fill("list")
+        item = self.stack.pop()
+        self._fill("list", [item])
 
     def _on_appends(self, _: Value) -> None:
-        self.stack.since_mark()
-        self._fill("list")
+        self._fill("list", self.stack.since_mark())
 
     def _on_setitem(self, _: Value) -> None:
         value, key = self.stack.pop(), self.stack.pop()
@@ -181,12 +200,12 @@ class Machine:
         self._fill("dict", self.stack.since_mark())
 
     def _on_additems(self, _: Value) -> None:
-        self.stack.since_mark()
-        self._fill("set")
+        self._fill("set", self.stack.since_mark())
 
-    def _fill(self, kind: str, items: list[Value] | None = None) -> None:
+    def _fill(self, kind: str, items: list[Value]) -> None:
         target = self.stack.top()
-        if items is not None:
+        self._hold(target, items)
+        if kind == "dict":
             self.dialect.filled(target, items)
         if isinstance(target, Unknown) or is_data(target, kind) or is_made(target, kind):
             return
@@ -197,6 +216,7 @@ class Machine:
     def _named(self, module: str, name: str) -> Global:
         found = self.dialect.named(module, name) or resolved(module, name)
         if found.outcome == "dangerous":
+            self.gadgets += 1
             self.place.dangerous(self.at, found.path, "names code that can run commands, open files or import anything")
         elif found.outcome == "unknown":
             self.place.unknown(self.at, found.path, advice(found))
@@ -247,10 +267,19 @@ class Machine:
             or (isinstance(target, Global) and target.outcome != "clean")
         ):
             return
-        why = complaint(target, state)
+        self._pay_for_state(target, state)
+        why = complaint(target, state, self.reader.source.size)
         if why is not None:
             note = self.place.dangerous if isinstance(target, Global) else self.place.unknown
             note(self.at, name_of(target), why)
+
+    def _pay_for_state(self, target: Value, state: Value) -> None:
+        if isinstance(state, tuple) and len(state) == 5:  # of an array: its elements are copied
+            self.costs.copied(state[-1:], self.at)
+            self.costs.recursive += is_data(state[-1], "list")
+        elif isinstance(target, Made):
+            self.costs.copied((state,), self.at)
+        self._check_costs()
 
     def _call(self, function: Value, arguments: Value) -> None:
         if isinstance(function, Global):
@@ -269,12 +298,16 @@ class Machine:
         if function.path == "torch.storage._load_from_bytes" and not self._nested_load(arguments):
             return UNKNOWN
         if function.outcome != "clean":
+            self.dialect.refused(function.path)
             return UNKNOWN  # noted where it was named
         made = self._made(function.path, arguments)
         if made is None:
             self.place.unknown(self.at, function.path, "is called in a way that no harmless file needs")
             return UNKNOWN
-        return made
+        assert isinstance(arguments, tuple)
+        made = self.costs.called(function.path, arguments, self.at, made)
+        self._check_costs()
+        return self._grown(made)
 
     def _made(self, path: str, arguments: Value) -> Value:
         rule = self.dialect.rule(path) or CALLS.get(path)

@@ -122,7 +122,7 @@ def _integer(reader: Reader) -> Value:
 
 def _long_line(reader: Reader) -> Value:
     line = reader.line()
-    return _lenient(line.removesuffix(b"L")) if isinstance(line, bytes) else Data("int")
+    return _lenient(line.removesuffix(b"L") if isinstance(line, bytes) else line)
 
 
 def _lenient(line: bytes | Data) -> Value:
@@ -130,14 +130,16 @@ def _lenient(line: bytes | Data) -> Value:
     try:
         return number_of_line(line)
     except Broken:
-        return Data("int")
+        return Data("int", line.at, line.size) if isinstance(line, Data) else Data("int", size=len(line))
 
 
 def _long(size: int) -> Decoder:
     def decode(reader: Reader) -> Value:
         digits = reader.counted(reader.number(size, signed=size == 4), "int")
-        if isinstance(digits, Data) or len(digits) > 64:
-            return Data("int")
+        if isinstance(digits, Data):
+            return digits
+        if len(digits) > 64:
+            return Data("int", reader.at, len(digits))
         return int.from_bytes(digits, "little", signed=True)
 
     return decode
@@ -228,8 +230,8 @@ def _constant(value: Value) -> Decoder:
     return lambda _: value
 
 
-def _empty_dict(reader: Reader) -> Value:
-    return Data("dict", reader.at)  # where it was made tells it from other dicts
+def _empty(kind: str) -> Decoder:
+    return lambda reader: Data(kind, reader.at)  # where it was made tells it from others
 
 
 def _unsigned(size: int) -> Decoder:
@@ -276,10 +278,10 @@ OPCODES: dict[int, tuple[str, Decoder]] = {
         ("C", "push", _bytes(1)),
         ("\x8e", "push", _bytes(8)),
         ("\x96", "push", _bytes(8)),
-        ("]", "push", _constant(Data("list"))),
-        ("}", "push", _empty_dict),
+        ("]", "push", _empty("list")),
+        ("}", "push", _empty("dict")),
         (")", "push", _constant(())),
-        ("\x8f", "push", _constant(Data("set"))),
+        ("\x8f", "push", _empty("set")),
         ("\x97", "next_buffer", _nothing),
         ("\x98", "readonly_buffer", _nothing),
         ("l", "gather", _constant("list")),

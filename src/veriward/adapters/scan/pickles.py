@@ -1,5 +1,6 @@
 """Streams of pickles: one after the other, with what is left over."""
 
+from .dialects import Dialect
 from .joblibs import Joblib
 from .legacy import MAGIC, scan_legacy
 from .machine import Machine
@@ -9,8 +10,10 @@ from .source import Source
 from .zips import LOCAL
 
 
-def scan_pickles(source: Source, place: Place) -> str:
+def scan_pickles(source: Source, place: Place, *, plain: bool = False) -> str:
     r"""Read every pickle of a stream and note what it holds; returns the kind: "pickle", "joblib" or "torch-legacy".
+
+    `plain`: it stands where only pickle.load reads, which knows nothing of joblib's arrays.
 
     >>> from .place import Purse
     >>> from .result import Notes
@@ -18,11 +21,11 @@ def scan_pickles(source: Source, place: Place) -> str:
     'pickle'
     """
     joblib = Joblib()
-    machine = Machine(Reader(source), place, dialect=joblib)
+    machine = Machine(Reader(source), place, dialect=Dialect() if plain else joblib)
     finished = machine.run()
     kind = "joblib" if joblib.arrays else "pickle"
     if joblib.arrays:
-        _scan_elements(source, place)
+        _scan_elements(source, joblib, place)
     if not finished:
         return kind
     if machine.result == MAGIC:
@@ -32,16 +35,18 @@ def scan_pickles(source: Source, place: Place) -> str:
     return kind
 
 
-def _scan_elements(source: Source, place: Place) -> None:
+def _scan_elements(source: Source, joblib: Joblib, place: Place) -> None:
     """pickle.load goes on inside the arrays of a joblib file, so their bytes may not lead it to a gadget.
 
     Numbers make odd opcodes, and arrays of objects hold a pickle that plain pickle reads with the wrong memo. Neither
     proves intent, so the machine starts as if after an error, where only names that are written out count.
     """
-    trial = place.trial()
-    _tried(Machine(Reader(source), trial, dialect=Joblib(skips=False), before_error="clean"), place)
+    trial, numbers = place.trial(), Joblib(skips=False, objects=joblib.objects)
+    _tried(Machine(Reader(source), trial, dialect=numbers, before_error="clean"), place)
     if trial.notes.outcome == "dangerous":
         place.merge(trial)
+    elif numbers.stray:
+        place.unknown(0, numbers.stray, "is called in the bytes of an array, where pickle.load goes on reading opcodes")
 
 
 def scan_rest(source: Source, at: int, place: Place) -> None:
@@ -90,10 +95,16 @@ def scan_guess(source: Source, place: Place) -> bool:
     trial = place.trial()
     machine = Machine(Reader(source), trial)
     sound = _tried(machine, place) and machine.before_error is None
-    if not sound and machine.outcome != "dangerous":
+    if not sound and not _attacks(machine):
         return False
     place.merge(trial)
     return True
+
+
+def _attacks(machine: Machine) -> bool:
+    """Whether bytes that nobody calls a pickle are an attack: one in ten thousand arrays calls something by chance,
+    and none names a gadget."""
+    return machine.gadgets > 0 and machine.outcome == "dangerous"
 
 
 def scan_raw(source: Source, place: Place) -> None:
@@ -112,6 +123,7 @@ def scan_raw(source: Source, place: Place) -> None:
         place.look(source, place)
         return
     trial = place.trial()
-    guessed = scan_guess(source, trial)
-    if trial.notes.outcome == "dangerous" or (guessed and lead[:1] == b"\x80"):
+    machine = Machine(Reader(source), trial)
+    sound = _tried(machine, place) and machine.before_error is None
+    if _attacks(machine) or (sound and lead[:1] == b"\x80"):
         place.merge(trial)

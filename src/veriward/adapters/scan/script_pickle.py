@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .calls import CALLS, Arguments, Rule, is_data, is_made
+from .calls import Arguments, Rule, is_data, is_inside, is_made, view
 from .dialects import Dialect
 from .place import Place, give_up
 from .script_names import native_outcome
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _LISTS = tuple(f"torch.jit._pickle.build_{kind}list" for kind in ("int", "tensor", "double", "bool"))
 _TAGGED = "torch.jit._pickle.restore_type_tag"
 _VIEW = "torch._utils._rebuild_tensor_v2"
+_ANY_VIEW = view(6, 7)
 _TAG = re.compile(r"[A-Za-z\[\](), ]{1,200}")  # no underscore: no class of the program
 _MOST_ITEMS = 1_000_000
 
@@ -78,8 +79,8 @@ class Script(Dialect):
         return (lambda args: Made("script", path) if not args else None) if path in self.program.classes else None
 
     def _view(self, args: Arguments) -> Value:
-        tensor = CALLS[_VIEW](args)
-        if tensor is not None and not _is_inside(args):
+        tensor = _ANY_VIEW(args)
+        if tensor is not None and not is_inside(args):
             self.place.dangerous(0, "tensor", "reaches beyond its storage, into memory that belongs to somebody else")
         return tensor
 
@@ -195,18 +196,3 @@ def _tagged(args: Arguments) -> Value:
         case (Data(kind="list" | "dict") | Made(kind="list" | "dict") as value, str() as tag) if _TAG.fullmatch(tag):
             return value
     return None
-
-
-def _is_inside(args: Arguments) -> bool:
-    """Whether the last element of a view lies in its storage."""
-    storage, offset, sizes, strides = args[:4]
-    assert isinstance(storage, Made) and isinstance(sizes, tuple) and isinstance(strides, tuple)
-    if len(sizes) != len(strides) or not isinstance(offset, int):
-        return False
-    sides = [(size, stride) for size, stride in zip(sizes, strides, strict=True)]
-    if any(size == 0 for size, _ in sides):
-        return True
-    last = offset + sum(
-        (size - 1) * stride for size, stride in sides if isinstance(size, int) and isinstance(stride, int)
-    )
-    return last < storage.count

@@ -52,6 +52,8 @@ def extent(value: Value) -> tuple[int, int]:
         return 1 + len(value), 1
     if isinstance(value, Data) and value.kind == "tuple":
         return max(value.size, 1), max(value.depth, 1)
+    if isinstance(value, Data) and value.kind == "int":
+        return 1 + value.size // 8, 0  # hashed anew each time, like a tuple
     return 1, 0
 
 
