@@ -1,10 +1,13 @@
 """Files that run no foreign code, and still hang, fill or crash the process of whoever loads them, are not clean."""
 
 import io
+import json
 import pickle
 import struct
 import subprocess
 import sys
+import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 import torch
 
 from veriward.adapters.scan import scan_content
+from veriward.adapters.scan.script_source import BadScript, parse_script
 
 _PROTO = b"\x80\x04"
 _PRIME = (1 << 61) - 1  # integers are hashed modulo this
@@ -155,3 +159,21 @@ def test_arrays_of_joblib_have_no_meaning_in_an_npy(tmp_path: Path) -> None:
     np.lib.format.write_array_header_1_0(header, {"descr": "|O", "fortran_order": False, "shape": (1,)})
     content = header.getvalue() + _hidden_in_an_array(canary)
     assert scan_content(content).outcome != "clean"
+
+
+@pytest.mark.slow
+def test_a_sum_of_thousands_of_digits_is_not_parsed_for_ever() -> None:
+    sums = [f"{i}" + "+1" * 1900 for i in range(1300)]
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as out:
+        out.writestr("m/archive_format", "pt2")
+        out.writestr("m/models/model.json", json.dumps({"expr_str": sums}))
+    begun = time.process_time()
+    assert scan_content(archive.getvalue()).outcome != "clean"
+    assert time.process_time() - begun < 15  # with room for slow machines; five seconds on ours
+
+
+def test_paths_of_hundreds_of_steps_are_no_torchscript() -> None:
+    parse_script(b"a = x" + b".b" * 40 + b"\n")
+    with pytest.raises(BadScript, match="steps"):
+        parse_script(b"a = x" + b".b" * 400 + b"\n")

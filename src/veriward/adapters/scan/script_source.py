@@ -20,6 +20,8 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+_MAX_STEPS = 64  # of a.b.c: each of its parts is judged with all that stands before it
+_LONG_PATH = re.compile(rf"(?:\.[ ]*[A-Za-z_][A-Za-z0-9_]*[ ]*){{{_MAX_STEPS}}}")
 _OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
 _TRIPLE = '"""'
 
@@ -39,6 +41,8 @@ def parse_script(content: bytes) -> ast.Module:
     except UnicodeDecodeError as error:
         raise BadScript("holds letters beyond ASCII, which torch writes as escapes") from error
     _check_tokens(text)
+    if _LONG_PATH.search(text):
+        raise BadScript(f"holds a path of more than {_MAX_STEPS} steps")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd comparisons and escapes; a warning is not a verdict
