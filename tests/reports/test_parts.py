@@ -133,3 +133,9 @@ print(early, [m for m in ("torch", "scipy", "sklearn", "pydantic") if m in sys.m
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[] []\n"
+
+
+def test_counts_are_drawn_from_zero_with_room_for_one_more() -> None:
+    limit = Judged("dangerous_findings", {}, "<= 0", "> 0", "pass", "limit_kept")
+    assert charts.extent(census("dangerous_findings", 0, 1, "findings"), [limit]) == (0, 1)
+    assert charts.extent(census("dangerous_findings", 3, 1, "findings"), [limit]) == (0, 4)

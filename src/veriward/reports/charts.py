@@ -42,6 +42,8 @@ def extent(estimate: Estimate, limits: Iterable[Judged]) -> tuple[float, float]:
     ends = [estimate.low, estimate.high, *(threshold(c) for limit in limits for c in (limit.pass_if, limit.fail_if))]
     known = [end for end in ends if end is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
+    if estimate.basis.get("kind") == "census" and float(low).is_integer() and float(high).is_integer():
+        return min(low, 0.0), max(high, 0.0) + 1  # counts are drawn from zero, with room for one more
     if low >= 0 and high <= 1:
         return 0.0, next((top for top in TOPS if high <= 0.9 * top), 1.0)
     margin = (high - low) * 0.1 or 1.0
