@@ -316,3 +316,12 @@ def test_counted_facts_take_no_share_of_the_error_that_is_allowed() -> None:
     beside = judge({"a": evidence(measured, counted)}, Policy(limit=(share, count)))["a"]
     assert beside[0].p_adjusted == alone.p_adjusted
     assert [item.verdict for item in beside] == [alone.verdict, "pass"]
+
+
+def test_rows_are_told_for_the_budget_that_may_pass() -> None:
+    """A quick run passes nothing under such a limit; that more rows decide, at the sufficient budget, stays true."""
+    found = evidence(proportion("m", 53, 100, bound="upper"))
+    quick = one(found, limit(sufficient="standard"), budget="quick")
+    assert (quick.verdict, quick.why) == ("inconclusive", "interval")
+    assert quick.needs_n == one(found, limit(sufficient="standard"), budget="standard").needs_n
+    assert quick.needs_n is not None

@@ -174,7 +174,8 @@ def _decide(hypothesis: Hypothesis, adjusted: float, source: Evidence, budget: s
         source=limit.source,
     )
     if why == "interval":
-        return replace(base, needs_n=needs_n(limit, estimate, budget, family))
+        # what a smaller budget cannot pass, no number of rows would decide there: ask at the one that may
+        return replace(base, needs_n=needs_n(limit, estimate, limit.sufficient or budget, family))
     if verdict == "pass":
         return replace(base, detectable=detectable(limit, estimate, family))
     return base
