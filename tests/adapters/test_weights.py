@@ -58,6 +58,18 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
         load(subject(tmp_path, "a.pt", None), HOW)
 
 
+def test_names_that_a_wrapper_prefixed_are_told(tmp_path: Path) -> None:
+    """Lightning, DataParallel and torch.compile leave such names; only where nothing else differs is it said."""
+    weights = {f"model.{name}": value for name, value in net().state_dict().items()}
+    save_file(weights, tmp_path / "a.safetensors")
+    with pytest.raises(ArtefactError, match=r"all names differ by 'model\.' alone: .* attribute model"):
+        load(subject(tmp_path, "a.safetensors"), HOW)
+    save_file(weights | {"more": torch.zeros(1)}, tmp_path / "b.safetensors")
+    with pytest.raises(ArtefactError, match=r"surplus more$|surplus model") as told:
+        load(subject(tmp_path, "b.safetensors"), HOW)
+    assert "alone" not in str(told.value)
+
+
 def test_checkpoints_with_classes_are_refused_and_pointed_to_convert(tmp_path: Path) -> None:
     torch.save({"state_dict": net().state_dict(), "config": Config()}, tmp_path / "a.pt")
     with pytest.raises(UnknownArtefact, match="veriward convert"):

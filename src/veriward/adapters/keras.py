@@ -59,7 +59,10 @@ def from_hdf5(artefact: Artefact, subject: Subject, how: Loading) -> ModuleBacke
     if subject.model.factory is not None:
         return _frozen(artefact, _with_weights(artefact, subject, how, holds), device, how)
     if holds != "model":
-        raise ArtefactError(f"{artefact.path}: holds {holds} and no Keras model; name model.factory, e.g. 'net:build'")
+        raise ArtefactError(
+            f"{artefact.path}: holds {holds} and no Keras model; name model.factory, e.g. 'net:build' "
+            "(--factory in veriward init)"
+        )
     with artefact.copy("model.h5") as copy, _loading(artefact, copy, device):
         model = keras.saving.load_model(copy, compile=False, safe_mode=True)
     return _frozen(artefact, model, device, how)

@@ -4,6 +4,7 @@ A check names the protocols it needs and is refused early where the model, or th
 one. Scores are (n, classes): logits or probabilities as `output` says; a single column is told as two classes.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from veriward.adapters.trees.forest import Forest
 
 Classes = tuple[Any, ...]
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")  # Keras writes its errors in bold
 
 
 @runtime_checkable
@@ -169,9 +171,9 @@ def answer(call: Callable[[Any], Tensor], x: Any) -> Tensor:
     except (ModelError, CapabilityError, MemoryError, torch.OutOfMemoryError):
         raise
     except (Exception, SystemExit) as error:  # a model that leaves must not end the run
-        text = str(error).splitlines()[0][:200] if str(error) else ""
+        text = " ".join(_ESCAPES.sub("", str(error)).split())[:300]  # Keras says what was wrong in its third line
         rows = f"{len(x)} rows" + (f" of shape {tuple(x.shape[1:])}" if isinstance(x, Tensor) else "")
-        raise ModelError(f"model: raised {type(error).__name__} on {rows}: {text}; see the traceback") from error
+        raise ModelError(f"model: raised {type(error).__name__} on {rows}: {text}; --debug shows where") from error
 
 
 def checked(raw: Tensor, n: int, classes: int, output: Output) -> Tensor:

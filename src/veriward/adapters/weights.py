@@ -1,7 +1,7 @@
 """Weights with a factory: safetensors, and state dicts of torch.save, put into the module that the subject's code builds."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -67,7 +67,9 @@ def built(name: str, factory: Callable[[], Any]) -> nn.Module:
 
 def _needs_factory(artefact: Artefact, subject: Subject) -> None:
     if subject.model.factory is None:
-        raise ArtefactError(f"{artefact.path}: holds weights alone; name model.factory, e.g. 'net:build'")
+        raise ArtefactError(
+            f"{artefact.path}: holds weights alone; name model.factory, e.g. 'net:build' (--factory in veriward init)"
+        )
 
 
 def _filled(
@@ -83,6 +85,20 @@ def _filled(
         raise ArtefactError(f"{path}: does not fit what {name} builds: {' '.join(str(error).split())[:300]}") from error
     if missing or surplus:
         names = ", ".join([*(f"missing {name}" for name in missing), *(f"surplus {name}" for name in surplus)][:8])
-        raise ArtefactError(f"{path}: does not fit what {name} builds: {names}")
+        raise ArtefactError(f"{path}: does not fit what {name} builds: {names}{_prefixed(missing, surplus)}")
     module.eval().requires_grad_(False)
     return ModuleBackend(module.to(device), format=format, device=device, batch_size=how.batch_size)
+
+
+def _prefixed(missing: Sequence[str], surplus: Sequence[str]) -> str:
+    """Return a hint where all names differ by one prefix, as wrappers leave it (Lightning, DataParallel, torch.compile).
+
+    >>> _prefixed(["fc.weight", "fc.bias"], ["model.fc.weight", "model.fc.bias"])
+    "; all names differ by 'model.' alone: let the factory return a module that holds this one as its attribute model"
+    """
+    longest = max(surplus, key=len, default="")
+    prefix = next((longest[: -len(name)] for name in missing if longest.endswith("." + name)), "")
+    if not prefix or sorted(prefix + name for name in missing) != sorted(surplus):
+        return ""
+    holder = f"let the factory return a module that holds this one as its attribute {prefix.rstrip('.')}"
+    return f"; all names differ by {prefix!r} alone: {holder}"

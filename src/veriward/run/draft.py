@@ -29,6 +29,8 @@ def draft(
 
     Raises SettingsError where the target column cannot be told, and whatever opening the subject raises.
     """
+    if not folder.is_dir():
+        raise SettingsError(f"{folder}: no such folder to write into; make it, or give another --out")
     values = _served(model) if isinstance(model, str) else _filed(model, folder)
     if factory:
         values["model"]["factory"] = factory
@@ -145,14 +147,15 @@ def _favourable(opened: "Opened") -> list[str]:
 def _features(opened: "Opened") -> list[str]:
     if not isinstance(opened.domain, TableDomain) or not opened.domain.named:
         return []
-    lines = [_feature(column) for column in opened.domain.columns if column.kind != "text"]
+    source = "the training data" if opened.subject.data.train else "the test data"
+    lines = [_feature(column, source) for column in opened.domain.columns if column.kind != "text"]
     return ['[features]  # what may an attacker move? mutable = false, change = "10%", change = "any"', *lines]
 
 
-def _feature(column: Column) -> str:
+def _feature(column: Column, source: str) -> str:
     key = column.name if column.name.isascii() and column.name.replace("_", "").isalnum() else _toml(column.name)
     limits = "" if column.vocabulary else f", range = {_toml([column.low, column.high])}"
-    return f"{key} = {{ kind = {_toml(column.kind)}{limits} }}  # inferred: the training data"
+    return f"{key} = {{ kind = {_toml(column.kind)}{limits} }}  # inferred: {source}"
 
 
 def _toml(value: Any) -> str:
