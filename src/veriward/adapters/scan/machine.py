@@ -47,7 +47,7 @@ class Machine:
     result: Value = UNKNOWN
     before_error: Outcome | None = None  # what was noted when the stream first did what a real machine refuses
     at: int = 0
-    gadgets: int = 0  # names of known attacks: what chance does not write
+    gadgets: int = 0  # known attacks, by name or by a torn frame: what chance does not write
     dialect: Dialect = field(default_factory=Dialect)
     announced: bool = False  # by a PROTO
     frame_end: int = 0  # a reader that buffers frames has taken all bytes up to here
@@ -94,6 +94,7 @@ class Machine:
         why = torn(action, self.reader.at, self.frame_end)
         if why is not None:
             if self.announced:  # raw numbers can hold anything, but not behind a PROTO
+                self.gadgets += 1
                 self._hidden("torn frame", f"the stream {why}, to hide what it does")
             self._malformed(why)
 

@@ -103,7 +103,7 @@ def scan_guess(source: Source, place: Place) -> bool:
 
 def _attacks(machine: Machine) -> bool:
     """Whether bytes that nobody calls a pickle are an attack: one in ten thousand arrays calls something by chance,
-    and none names a gadget."""
+    and none names a gadget or tears a frame."""
     return machine.gadgets > 0 and machine.outcome == "dangerous"
 
 
