@@ -58,7 +58,15 @@ def test_links_in_a_folder_are_told_and_not_followed(folder: Path, capsys: pytes
 
 
 def test_an_empty_folder_is_undecided(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(capsys, "scan", tmp_path)[0] == 3
+    code, out, _ = call(capsys, "scan", tmp_path)
+    assert code == 3
+    assert "nothing was scanned" in out
+
+
+def test_columns_stand_in_line_in_chinese(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two characters take four cells: ten cells of label are eight characters wide."""
+    line = call(capsys, "scan", folder, "--lang", "zh")[1].splitlines()[0]
+    assert line.index(str(folder)) == 9
 
 
 def test_json_is_stable_and_names_of_files_cannot_forge_lines(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

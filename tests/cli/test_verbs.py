@@ -68,6 +68,26 @@ def test_init_writes_a_subject_that_assess_takes(table: Path, capsys: pytest.Cap
     assert "leakage/loss" in printed
 
 
+def test_init_names_the_columns_of_a_model_of_matrices(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What an attacker may move is asked of every table, whether its model takes names or a matrix."""
+    import torch
+
+    torch.save(torch.nn.Linear(4, 2).state_dict(), table / "linear.pt")
+    (table / "linear.py").write_text("import torch\ndef build(): return torch.nn.Linear(4, 2)\n")
+    data, out = table / "data" / "test.csv", table / "linear.toml"
+    code, _, message = call(capsys, "init", table / "linear.pt", data, "--factory", "linear:build", "--out", out)
+    assert code == 0, message
+    text = out.read_text(encoding="utf-8")
+    assert "[features]" in text
+    assert "inferred: the test data" in text, "no training data were given"
+
+
+def test_init_says_that_the_folder_of_its_output_is_missing(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, message = call(capsys, "init", table / "model.skops", table / "data", "--out", table / "no" / "x.toml")
+    assert code == 2
+    assert "no such folder" in message
+
+
 def test_init_asks_for_the_label(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (table / "nolabel.csv").write_text("a,b,c,d,outcome\n1,2,3,4,0\n2,1,0,1,1\n")
     code, _, message = call(capsys, "init", table / "model.skops", table / "nolabel.csv", "--out", table / "x.toml")

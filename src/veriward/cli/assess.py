@@ -43,7 +43,7 @@ def assess(
     tongue = language(lang)
     described = Subject.load(subject)
     _announce_code(described, allowed=not no_code)
-    with Bar() as bar:
+    with Bar(tongue) as bar:
         dossier = _assess(
             described,
             out=out,

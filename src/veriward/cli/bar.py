@@ -10,7 +10,8 @@ import typer
 class Bar:
     """A progress display that is a context."""
 
-    def __init__(self) -> None:
+    def __init__(self, language: str = "en") -> None:
+        self._language = language
         self._bar: Any = None
         self._task: Any = None
         self._name = ""
@@ -47,4 +48,6 @@ class Bar:
         """Name the check that runs now."""
         self._name = text
         if self._bar is None:
-            typer.echo(f"running {text}", err=True)
+            from veriward.reports.catalogue import Catalogue
+
+            typer.echo(Catalogue.load(self._language).text("summary.running", check=text), err=True)

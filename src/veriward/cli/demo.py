@@ -30,7 +30,7 @@ def demo(
         if not subject.exists():
             typer.echo(f"{name}: making data and training a model in {folder}", err=True)
             make(folder, seed)
-        with Bar() as bar, veriward.assess(subject, policy=POLICIES[name], seed=seed, progress=bar) as dossier:
+        with Bar(tongue) as bar, veriward.assess(subject, policy=POLICIES[name], seed=seed, progress=bar) as dossier:
             show(dossier, tongue)
         typer.echo("")
     for name in makers:

@@ -4,6 +4,7 @@ import json as json_module
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import east_asian_width
 
 import typer
 
@@ -52,7 +53,7 @@ def _show(item: "Scanned", words: "Catalogue") -> None:
     """Print one file as soon as it is scanned: a folder of large models takes its time."""
     if item.outcome is None:
         return
-    label = typer.style(f"{words.term('scanned', item.outcome):<10}", fg=COLOURS[item.outcome] if painted() else None)
+    label = typer.style(_padded(words.term("scanned", item.outcome)), fg=COLOURS[item.outcome] if painted() else None)
     kind = f"  {item.result.kind}" if item.result else ""
     typer.echo(f"{label} {_path(item)}{kind}")
     for reason in item.result.reasons if item.result else ():
@@ -62,12 +63,19 @@ def _show(item: "Scanned", words: "Catalogue") -> None:
         typer.echo(f"           {words.scanned(item.error, 'error')}")
 
 
+def _padded(label: str) -> str:
+    """Return a label in ten cells of a terminal; a Chinese character takes two."""
+    return label + " " * max(10 - sum(2 if east_asian_width(letter) in "WF" else 1 for letter in label), 0)
+
+
 def _path(item: "Scanned") -> str:
     """Return a path as it may be printed: names of files are written by whoever made the archive."""
     return str(item.path) if str(item.path).isprintable() else ascii(str(item.path))
 
 
 def _summary(found: "list[Scanned]", words: "Catalogue") -> str:
+    if not found:
+        return words.text("scan.nothing")
     counts = Counter(item.outcome for item in found)
     parts = [words.text("scan.count", n=counts[outcome], outcome=outcome) for outcome in CODES]
     if counts[None]:

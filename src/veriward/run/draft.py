@@ -145,7 +145,7 @@ def _favourable(opened: "Opened") -> list[str]:
 
 
 def _features(opened: "Opened") -> list[str]:
-    if not isinstance(opened.domain, TableDomain) or not opened.domain.named:
+    if not isinstance(opened.domain, TableDomain) or not isinstance(opened.test.x, Table):
         return []
     source = "the training data" if opened.subject.data.train else "the test data"
     lines = [_feature(column, source) for column in opened.domain.columns if column.kind != "text"]
