@@ -8,10 +8,11 @@ import typer
 from veriward.cli.app import app
 from veriward.cli.bar import Bar
 from veriward.cli.options import comma_separated, lang_option, language
-from veriward.cli.render import show
+from veriward.cli.render import refusals, show
 
 if TYPE_CHECKING:
     from veriward.core.dossier import Dossier
+    from veriward.core.subject import Subject
 
 
 @app.command()
@@ -46,6 +47,7 @@ def assess(
     with Bar(tongue) as bar:
         dossier = _assess(
             described,
+            tongue,
             out=out,
             checks=comma_separated(checks),
             policy=policy,
@@ -65,10 +67,14 @@ def assess(
         return show(dossier, tongue, json=json)
 
 
-def _assess(*arguments: Any, **options: Any) -> "Dossier":
+def _assess(subject: "Subject", language: str, **options: Any) -> "Dossier":
+    from veriward.core.errors import NothingApplies, SettingsError
     from veriward.run.assess import assess as run
 
-    return run(*arguments, **options)
+    try:
+        return run(subject, **options)
+    except NothingApplies as error:
+        raise SettingsError(refusals(error, language)) from None
 
 
 def _announce_code(subject: Any, *, allowed: bool) -> None:

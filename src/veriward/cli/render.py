@@ -9,6 +9,7 @@ from veriward.cli.options import LANGUAGES, painted, width
 
 if TYPE_CHECKING:
     from veriward.core.dossier import Dossier
+    from veriward.core.errors import NothingApplies
 
 
 def show(dossier: "Dossier", lang: str, *, json: bool = False) -> int:
@@ -33,6 +34,15 @@ def assumed(dossier: "Dossier", lang: str) -> list[str]:
 
     words = Catalogue.load(lang)
     return [words.text("summary.assumed", what=words.note(note)) for note in dossier.plan["assumptions"]]
+
+
+def refusals(error: "NothingApplies", lang: str) -> str:
+    """Return why no check can run, with the sentences of the reports."""
+    from veriward.reports.catalogue import Catalogue
+
+    words = Catalogue.load(lang)
+    reasons = [f"{name}: {words.note(reason)}" for name, reason in error.refused]
+    return words.text("summary.nothing_applies", reasons=" · ".join(reasons))
 
 
 def dump(dossier: "Dossier") -> str:

@@ -1,6 +1,10 @@
 """The error tree. A message says where, what came, what was wanted, and what to do; it never prints private rows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from veriward.core.note import Note
 
 
 def some(names: Iterable[object], most: int = 20) -> str:
@@ -20,6 +24,16 @@ class VeriwardError(Exception):
 
 class SettingsError(VeriwardError):
     """A subject, a policy or an option that cannot be used as it stands."""
+
+
+class NothingApplies(SettingsError):  # noqa: N818 -- names what is so, not what went wrong
+    """No check can run on a subject. `refused`: each check with its reason, which the reports have sentences for."""
+
+    def __init__(self, refused: "Sequence[tuple[str, Note]]") -> None:
+        self.refused = tuple(refused)
+        told = (", ".join(f"{key} {value}" for key, value in reason.values.items()) for _, reason in refused)
+        reasons = (f"{name} ({more or why.code})" for (name, why), more in zip(refused, told, strict=True))
+        super().__init__(f"no check applies to this subject: {'; '.join(reasons)}")
 
 
 class DataError(SettingsError):

@@ -8,7 +8,7 @@ from veriward.adapters.code import listed
 from veriward.checks.contract import Check, lacks
 from veriward.checks.registry import registry, select
 from veriward.core.canonical import digest, plain
-from veriward.core.errors import SettingsError
+from veriward.core.errors import NothingApplies
 from veriward.core.fingerprint import fingerprints
 from veriward.core.note import Note, note
 from veriward.core.policy import Budget, Policy
@@ -58,7 +58,7 @@ class Plan:
 def make_plan(opened: "Opened", *, patterns: Sequence[str] | None, budget: Budget, seed: int) -> Plan:
     """Return what applies to a subject and what does not, each with its reason.
 
-    Raises SettingsError for patterns that match no check, and when nothing at all can run.
+    Raises SettingsError for patterns that match no check, and NothingApplies when nothing at all can run.
     """
     parts = {**fingerprints(opened.subject, model_file=_model_file(opened)), "resolved": _resolved(opened)}
     planned: list[Planned] = []
@@ -71,13 +71,9 @@ def make_plan(opened: "Opened", *, patterns: Sequence[str] | None, budget: Budge
         else:
             not_run.append((check.name, reason))
     if not planned:
-        raise SettingsError(f"no check applies to this subject: {'; '.join(_in_words(*item) for item in not_run)}")
+        raise NothingApplies(not_run)
     not_run += [(name, note("plan.not_chosen")) for name in registry() if name not in chosen]
     return Plan(tuple(planned), tuple(not_run), parts)
-
-
-def _in_words(name: str, reason: Note) -> str:
-    return f"{name} ({reason.code}: {', '.join(f'{key} {value}' for key, value in reason.values.items())})"
 
 
 def _in_order(checks: Mapping[str, Check]) -> list[Check]:
