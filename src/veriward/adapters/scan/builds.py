@@ -8,7 +8,7 @@ that numpy itself writes.
 import re
 from math import prod
 
-from .calls import is_bytes, is_constant, is_data, is_dtype, is_made, is_sizes
+from .arguments import is_bytes, is_constant, is_data, is_dtype, is_made, is_sizes
 from .values import Global, Made, Value
 
 _OBJECT_FLAGS = 63  # what numpy writes for dtype('O'): reference counted, needs initialisation, pickled as a list

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from .calls import Rule
+from .arguments import Rule
 from .values import Global, Value
 
 if TYPE_CHECKING:

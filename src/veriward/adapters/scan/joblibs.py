@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from math import prod
 
-from .calls import Arguments, Rule, is_made, is_sizes
+from .arguments import Arguments, Rule, is_made, is_sizes
 from .dialects import Dialect
 from .machine import Machine
 from .opcodes import Broken, Reader

@@ -8,8 +8,9 @@ knowing, and a reader more forgiving than CPython might get there.
 import re
 from dataclasses import dataclass, field
 
+from .arguments import Arguments, is_data, is_made
 from .builds import complaint
-from .calls import CALLS, Arguments, is_data, is_made, storage_bytes
+from .calls import CALLS
 from .costs import Costs
 from .dialects import Dialect
 from .frames import torn
@@ -19,6 +20,7 @@ from .place import Place
 from .result import Outcome
 from .source import Source
 from .stack import Stack
+from .torch_calls import storage_bytes
 from .tuples import overgrown, packed
 from .values import UNKNOWN, Data, Global, Made, Unknown, Value, name_of
 

@@ -11,11 +11,12 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .calls import Arguments, Rule, is_data, is_inside, is_made, view
+from .arguments import Arguments, Rule, is_data, is_made
 from .dialects import Dialect
 from .place import Place, give_up
 from .script_names import native_outcome
 from .script_program import Program, ScriptClass, dotted, is_plain
+from .torch_calls import is_inside, view
 from .values import Data, Global, Made, Value, name_of
 
 if TYPE_CHECKING:
