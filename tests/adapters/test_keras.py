@@ -386,3 +386,27 @@ def test_a_subclass_is_asked_without_knowing_its_width() -> None:
     assert backend.width is None
     kernel, bias = numbers(model)
     assert (backend.raw(x) - (x @ kernel + bias)).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize(("units", "activation"), [(3, "softmax"), (1, "sigmoid")])
+def test_models_that_end_in_probabilities_are_asked_for_logits(tmp_path: Path, units: int, activation: str) -> None:
+    """Far from the boundary a float32 probability is 1 exactly, and no gradient leads back."""
+    keras = keras_on_torch()
+    with torch.random.fork_rng():
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(units, activation)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras' own
+        model.save(tmp_path / "m.keras")
+    x = 100 * torch.ones(5, 4) * torch.arange(1, 6)[:, None]
+    asked = load_backend(vw.Subject(model=tmp_path / "m.keras", data={"test": ([[0.0]], [0])}), ON_CPU)
+    weights, bias = (w.value.detach() for w in model.weights)
+    assert torch.allclose(asked.raw(x), x @ weights + bias, rtol=1e-5)
+    assert asked.output == "logits"
+    assert [note.code for note in asked.notes] == ["model.activation_off"]
+    rows = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(asked.forward(rows)[:, 0].sum(), rows)
+    assert (gradient.abs() > 0).any(1).all()
+    section = {"path": str(tmp_path / "m.keras"), "output": "probabilities"}
+    kept = load_backend(vw.Subject(model=section, data={"test": ([[0.0]], [0])}), ON_CPU)
+    logits = x @ weights + bias
+    assert torch.allclose(kept.raw(x), logits.softmax(1) if units > 1 else logits.sigmoid(), atol=1e-6)

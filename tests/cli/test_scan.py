@@ -50,7 +50,13 @@ def test_text_that_programs_run_is_not_passed_over(
     assert call(capsys, "scan", folder)[0] == 3
 
 
-def test_links_in_a_folder_are_told_and_not_followed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_link_to_a_file_is_what_a_loader_finds_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder.parent / "elsewhere").write_bytes(HOSTILE)
+    (folder / "model.pt").symlink_to(folder.parent / "elsewhere")
+    assert call(capsys, "scan", folder)[0] == 1
+
+
+def test_links_to_folders_are_told_and_not_followed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "round").symlink_to(folder)
     code, out, _ = call(capsys, "scan", folder)
     assert code == 3

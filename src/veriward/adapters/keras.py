@@ -28,6 +28,7 @@ from veriward.adapters.loading import Loading, choose_device
 from veriward.adapters.modules import ModuleBackend
 from veriward.adapters.weights import built
 from veriward.core.errors import ArtefactError, CapabilityError, ModelError, some
+from veriward.core.note import note
 from veriward.core.subject import Subject
 
 
@@ -50,14 +51,14 @@ def from_keras(artefact: Artefact, subject: Subject, how: Loading) -> ModuleBack
     keras, device = keras_on_torch(), choose_device(how.device)
     with artefact.copy("model.keras") as copy, _loading(artefact, copy, device):
         model = keras.saving.load_model(copy, compile=False, safe_mode=True)
-    return _frozen(artefact, model, device, how)
+    return _frozen(artefact, model, subject, device, how)
 
 
 def from_hdf5(artefact: Artefact, subject: Subject, how: Loading) -> ModuleBackend:
     """Load weights into the Keras model that the subject's factory builds; without a factory, a whole model of old."""
     keras, device, holds = keras_on_torch(), choose_device(how.device), _held(artefact)
     if subject.model.factory is not None:
-        return _frozen(artefact, _with_weights(artefact, subject, how, holds), device, how)
+        return _frozen(artefact, _with_weights(artefact, subject, how, holds), subject, device, how)
     if holds != "model":
         raise ArtefactError(
             f"{artefact.path}: holds {holds} and no Keras model; name model.factory, e.g. 'net:build' "
@@ -65,7 +66,7 @@ def from_hdf5(artefact: Artefact, subject: Subject, how: Loading) -> ModuleBacke
         )
     with artefact.copy("model.h5") as copy, _loading(artefact, copy, device):
         model = keras.saving.load_model(copy, compile=False, safe_mode=True)
-    return _frozen(artefact, model, device, how)
+    return _frozen(artefact, model, subject, device, how)
 
 
 def is_keras(model: Any) -> bool:
@@ -201,9 +202,32 @@ def _keras_model(name: str, factory: Callable[[], Any]) -> Any:
     return model
 
 
-def _frozen(artefact: Artefact, model: Any, device: str, how: Loading) -> ModuleBackend:
+def _frozen(artefact: Artefact, model: Any, subject: Subject, device: str, how: Loading) -> ModuleBackend:
+    taken_off = _to_logits(model) if subject.model.output is None and subject.task in (None, "classification") else None
     module = KerasModule(model, device).eval().requires_grad_(False)
-    return _backend(str(artefact.path), artefact.kind, model, module, device, how)
+    backend = _backend(str(artefact.path), artefact.kind, model, module, device, how)
+    if taken_off is not None:
+        backend.output, backend.notes = "logits", (note("model.activation_off", activation=taken_off),)
+    return backend
+
+
+def _to_logits(model: Any) -> str | None:
+    """Take the softmax, or the sigmoid of a single score, off the end of a model that we loaded; returns its name.
+
+    Probabilities of float32 are 1 exactly from a logit of 17 on: no gradient leads out of there, and every attack on
+    such rows would seem to fail. Classes and probabilities follow from the logits.
+    """
+    outputs: list[Any] = list(getattr(model, "outputs", None) or ())
+    history = getattr(outputs[0], "_keras_history", None) if len(outputs) == 1 else None
+    layer = getattr(history, "operation", None)
+    name = getattr(getattr(layer, "activation", None), "__name__", None)
+    wanted = "sigmoid" if outputs and outputs[0].shape[-1] == 1 else "softmax"
+    if (
+        layer is None or name != wanted or len(layer._inbound_nodes) != 1
+    ):  # used twice, its answer may be needed as it is
+        return None
+    layer.activation = keras_on_torch().activations.linear
+    return wanted
 
 
 def _backend(where: str, format: str, model: Any, module: nn.Module, device: str, how: Loading) -> ModuleBackend:

@@ -14,7 +14,8 @@ from veriward.adapters.loading import Loading, choose_device
 from veriward.adapters.model import Classes
 from veriward.core.data import Table
 from veriward.core.errors import ArtefactError, ModelError
-from veriward.core.subject import Access, Subject
+from veriward.core.note import Note
+from veriward.core.subject import Access, Output, Subject
 
 TILE = 64  # rows: measured bit-equal per row whatever the companions, and the fastest on a CPU
 
@@ -26,6 +27,8 @@ class ModuleBackend:
     classes: Classes | None = None
     columns: tuple[str, ...] | None = None
     width: int | None
+    output: Output | None = None  # what the answers are, where the format says it
+    notes: tuple[Note, ...] = ()
 
     def __init__(
         self, module: Any, *, format: str, device: str, batch_size: int | None = None, static: int | None = None

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from veriward.core.dossier import Dossier
     from veriward.core.errors import NothingApplies
 
+DECISIVE = ("evasion.default_eps", "evasion.default_budget")
+
 
 def show(dossier: "Dossier", lang: str, *, json: bool = False) -> int:
     """Write the HTML reports in every language, print the summary or the JSON, and return the exit code."""
@@ -29,11 +31,15 @@ def show(dossier: "Dossier", lang: str, *, json: bool = False) -> int:
 
 
 def assumed(dossier: "Dossier", lang: str) -> list[str]:
-    """Return one line for everything that subject.toml left open and that was inferred."""
+    """Return one line for everything that subject.toml left open and that was inferred, the attacker's budget too."""
     from veriward.reports.catalogue import Catalogue
 
     words = Catalogue.load(lang)
-    return [words.text("summary.assumed", what=words.note(note)) for note in dossier.plan["assumptions"]]
+    notes = list(dossier.plan["assumptions"])
+    for finding in dossier:
+        found = finding.evidence.assumptions if finding.evidence else ()
+        notes += [note for note in found if note.code in DECISIVE and note not in notes]
+    return [words.text("summary.assumed", what=words.note(note)) for note in notes]
 
 
 def refusals(error: "NothingApplies", lang: str) -> str:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SCHEMA = "veriward.scan/1"
 CODES: dict["Outcome", int] = {"dangerous": 1, "unknown": 3, "clean": 0}  # dangerous beats unknown
+CONVERTED = ("torch-zip", "torch-legacy", "pickle")
+HINTED = (*CONVERTED, "joblib")
 COLOURS = {"dangerous": "red", "unknown": "yellow", "clean": "green"}
 
 
@@ -59,6 +61,8 @@ def _show(item: "Scanned", words: "Catalogue") -> None:
     for reason in item.result.reasons if item.result else ():
         what, why = words.scanned(reason.what, "what"), words.scanned(reason.why)
         typer.echo(f"           {what}  {why}  [{reason.where}]")
+    if item.outcome == "unknown" and item.result and item.result.kind in HINTED:
+        typer.echo("           " + words.text("scan.convert" if item.result.kind in CONVERTED else "scan.estimator"))
     if item.error:
         typer.echo(f"           {words.scanned(item.error, 'error')}")
 

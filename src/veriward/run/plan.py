@@ -58,7 +58,7 @@ class Plan:
 def make_plan(opened: "Opened", *, patterns: Sequence[str] | None, budget: Budget, seed: int) -> Plan:
     """Return what applies to a subject and what does not, each with its reason.
 
-    Raises SettingsError for patterns that match no check, and NothingApplies when nothing at all can run.
+    Raises SettingsError for patterns that match no check, and NothingApplies when nothing that asks the model can run.
     """
     parts = {**fingerprints(opened.subject, model_file=_model_file(opened)), "resolved": _resolved(opened)}
     planned: list[Planned] = []
@@ -70,7 +70,8 @@ def make_plan(opened: "Opened", *, patterns: Sequence[str] | None, budget: Budge
             planned += _plan_check(check, opened, budget, seed, parts)
         else:
             not_run.append((check.name, reason))
-    if not planned:
+    # a scan of the file alone would end with "pass" and exit code 0, and nothing of the model was tested
+    if not planned or (patterns is None and not any(item.check.needs for item in planned)):
         raise NothingApplies(not_run)
     not_run += [(name, note("plan.not_chosen")) for name in registry() if name not in chosen]
     return Plan(tuple(planned), tuple(not_run), parts)

@@ -1,4 +1,4 @@
-"""Files and folders as a user names them: every regular file below, links told and not followed."""
+"""Files and folders as a user names them: every regular file below. A link to a file is what a loader finds there."""
 
 import os
 import stat
@@ -51,8 +51,8 @@ def scan_all(paths: Iterable[Path]) -> Iterator[Scanned]:
 
 
 def _scanned(path: Path, *, beside: bool) -> Scanned:
-    if beside and path.is_symlink():
-        return Scanned(path, "unknown", error=f"{path}: is a link, which a scan of a folder does not follow")
+    if beside and path.is_symlink() and not path.is_file():
+        return Scanned(path, "unknown", error=f"{path}: is a link to a folder, or to nothing, and is not followed")
     try:
         result = scan(path)
     except ArtefactError as error:
