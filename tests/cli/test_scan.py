@@ -137,3 +137,10 @@ def test_a_reader_that_goes_away_is_no_crash_of_ours(folder: Path) -> None:
         process.stdout.close()
         told = process.stderr.read()
     assert (process.returncode, told) == (141, b"")
+
+
+def test_what_never_was_a_dossier_is_wrong_input_not_altered(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call(capsys, "verify", folder / "state.pkl")
+    assert (code, "is no dossier" in err) == (2, True)
+    (folder / "a.ward").write_bytes(b"overwritten")
+    assert call(capsys, "verify", folder / "a.ward")[0] == 1

@@ -29,6 +29,9 @@ def verify(
     except DossierError as error:
         if not dossier.is_file():
             raise
+        if dossier.suffix != ".ward" and not _begins_like_one(dossier):
+            wanted = "want a .ward file, or a folder that veriward sign signed"
+            raise SettingsError(f"{dossier}: is no dossier; {wanted}") from None
         typer.echo(f"altered: {error}")
         return 1
     for line in found.damage:
@@ -42,6 +45,12 @@ def verify(
         sealed = f", sealed up to row {found.sealed_rows}" if found.sealed_rows else ""
         typer.echo(f"chain intact: {found.rows} rows{sealed}")
     return code
+
+
+def _begins_like_one(path: Path) -> bool:
+    """Whether a file is a data base at all: what is not, and is not called a dossier, was never one that was altered."""
+    with path.open("rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
 
 
 def _reexecute(dossier: Path, subject: Path | None, count: int) -> int:
