@@ -60,7 +60,8 @@ def _numbers(name: str, values: npt.NDArray[Any], untold: bool) -> Floats:
     if untold:
         raise ModelError(
             f"column {name!r}: holds texts, and the model does not tell which code stands for which category (XGBoost "
-            "keeps them from 3.1 on, for texts in ASCII; LightGBM where it is trained on pandas categories); give codes"
+            "keeps them from 3.1 on, for texts in ASCII; LightGBM where it is trained on pandas categories); "
+            "write the column as the numbers that the model was trained on, or name its categories in ASCII and train again"
         )
     raise ModelError(f"column {name!r}: holds texts, and the model takes numbers; name input.columns without it")
 

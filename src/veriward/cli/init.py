@@ -19,8 +19,9 @@ def init(
 ) -> int:
     """Write a first subject.toml; every line that was inferred says why."""
     from veriward.core.endpoint import is_address
-    from veriward.run.draft import draft, write_draft
+    from veriward.run.draft import check_free, draft, write_draft
 
+    check_free(out, force=force)
     source = model if is_address(model) else Path(model)
     text = draft(source, data, label=label, factory=factory, folder=out.parent, trust=trust)
     write_draft(out, text, force=force)

@@ -62,10 +62,15 @@ def _name(model: Path) -> str:
     return model.resolve().parent.name if model.stem in ("model", "net", "weights") else model.stem
 
 
-def write_draft(path: Path, text: str, *, force: bool) -> None:
-    """Write the text; SettingsError rather than overwrite a file, unless forced."""
+def check_free(path: Path, *, force: bool) -> None:
+    """Raise SettingsError where a file would be overwritten, before anything is opened or asked for it."""
     if path.exists() and not force:
         raise SettingsError(f"{path}: exists already; --force overwrites it, --out writes elsewhere")
+
+
+def write_draft(path: Path, text: str, *, force: bool) -> None:
+    """Write the text; SettingsError rather than overwrite a file, unless forced."""
+    check_free(path, force=force)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
