@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from veriward.adapters import load
 from veriward.adapters.artefact import Artefact
+from veriward.adapters.loading import Loading
 from veriward.adapters.modules import ModuleBackend
 from veriward.adapters.onnx import OnnxBackend
 from veriward.adapters.onnx_graph import operator, session, tensors
@@ -620,3 +621,26 @@ def test_a_subject_with_columns_opens_by_their_names(tmp_path: Path, monkeypatch
     assert (found.format, found.access, found.output) == ("onnx", "scores", "probabilities")
     assert found.classes == ("a", "b", "c")
     assert torch.equal(found.model.labels(found.domain.decode(found.encoded("test"))), answers)
+
+
+@pytest.mark.parametrize("opset", [11, 17])
+@pytest.mark.parametrize(("width", "activation"), [(3, nn.Softmax(1)), (1, nn.Sigmoid())])
+def test_graphs_that_end_in_probabilities_are_asked_for_logits(
+    tmp_path: Path, width: int, activation: nn.Module, opset: int
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        linear = nn.Linear(4, width)
+    path = tmp_path / "m.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own
+        net = nn.Sequential(linear, activation).eval()
+        torch.onnx.export(net, (torch.zeros(2, 4),), path, dynamo=False, opset_version=opset, input_names=["x"],
+                          dynamic_axes={"x": {0: "rows"}})  # fmt: skip
+    x = 100 * torch.ones(5, 4) * torch.arange(1, 6)[:, None]
+    data = {"test": ([[0.0]], [0])}
+    asked = load.load_backend(Subject(model=path, data=data), Loading(device="cpu"))
+    assert torch.allclose(asked.raw(x), linear(x), rtol=1e-5)
+    assert (asked.output, [note.code for note in asked.notes]) == ("logits", ["model.activation_off"])
+    kept = Subject(model={"path": str(path), "output": "probabilities"}, data=data)
+    assert torch.allclose(load.load_backend(kept, Loading(device="cpu")).raw(x), net(x), atol=1e-6)

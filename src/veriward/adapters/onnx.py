@@ -13,6 +13,7 @@ from veriward.adapters.modules import TILE, ModuleBackend
 from veriward.adapters.onnx_graph.answers import Answer, choose_answer
 from veriward.adapters.onnx_graph.feed import FLOATS, Feeder
 from veriward.adapters.onnx_graph.graph import Graph, read_graph
+from veriward.adapters.onnx_graph.logits import logits
 from veriward.adapters.onnx_graph.module import GraphModule, read_module
 from veriward.adapters.onnx_graph.operator import TooLarge, Unsupported
 from veriward.adapters.onnx_graph.referee import judge, trials
@@ -87,12 +88,23 @@ def from_onnx(artefact: Artefact, subject: Subject, how: Loading) -> OnnxBackend
     found = _refereed(graph, module, scores, how) if isinstance(module, GraphModule) else module
     if isinstance(found, ModuleBackend) and subject.model.access in (None, "gradients"):
         # one source of answers: scores and gradients both come from the reading, so attack and verification agree
-        return found
+        return _before_activation(found, graph, answer, subject)
     if isinstance(found, str):
         scores.notes = (note("model.no_gradients", why=found),)
         if subject.model.access == "gradients":
             raise SettingsError(f"model.access = 'gradients', but {where} gives none: {found}; say 'scores'")
     return scores
+
+
+def _before_activation(backend: ModuleBackend, graph: Graph, answer: Answer, subject: Subject) -> ModuleBackend:
+    """End the reading that the referee passed before its last softmax or sigmoid, unless the subject wants that."""
+    if subject.model.output is not None or subject.task not in (None, "classification"):
+        return backend
+    found = logits(graph, graph.inputs[0], answer.port)
+    if found is not None:
+        backend.module = found[0].to(backend.device).eval()
+        backend.output, backend.notes = "logits", (note("model.activation_off", activation=found[1]),)
+    return backend
 
 
 def _read(graph: Graph, feeder: Feeder, answer: Answer) -> GraphModule | str:
