@@ -5,6 +5,7 @@ of the parsers below us.
 """
 
 import ctypes
+import os
 import platform
 import resource
 import struct
@@ -13,26 +14,30 @@ from typing import Any
 
 from veriward.adapters.scan.words import words
 
-_PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _MODE_FILTER = 22, 38, 2
+_PR_SET_NO_NEW_PRIVS, _SET_MODE_FILTER, _ALL_THREADS = 38, 1, 1  # linux/prctl.h, linux/seccomp.h (FILTER_FLAG_TSYNC)
 # Classic BPF (linux/bpf_common.h): load a word of seccomp_data, compare, return.
 _LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050001  # SECCOMP_RET_ALLOW; SECCOMP_RET_ERRNO with EPERM
 _NUMBER_AT, _ARCHITECTURE_AT = 0, 4  # offsets in seccomp_data
 _X32 = 0x40000000  # calls of the x32 ABI have this bit, and other numbers for the same work
 # audit architecture, then: socket connect sendto bind listen socketpair execve execveat ptrace process_vm_writev bpf
-# io_uring_setup, and fork and vfork where they exist (linux/asm/unistd.h)
+# io_uring_setup kill pidfd_send_signal pidfd_getfd (the files of another process), and fork and vfork where they exist
+# (linux/asm/unistd.h)
 _CALLS: dict[str, tuple[int, tuple[int, ...]]] = {
-    "x86_64": (0xC000003E, (41, 42, 44, 49, 50, 53, 59, 322, 101, 311, 321, 425, 57, 58)),
-    "aarch64": (0xC00000B7, (198, 203, 206, 200, 201, 199, 221, 281, 117, 271, 280, 425)),
+    "x86_64": (0xC000003E, (41, 42, 44, 49, 50, 53, 59, 322, 101, 311, 321, 425, 62, 424, 438, 57, 58)),
+    "aarch64": (0xC00000B7, (198, 203, 206, 200, 201, 199, 221, 281, 117, 271, 280, 425, 129, 424, 438)),
 }
+_SECCOMP = {"x86_64": 317, "aarch64": 277}  # the number of seccomp(2), which libc has no function for
 _REFUSED = words(
     """
     os.system os.exec os.fork os.forkpty os.posix_spawn os.spawn os.remove os.rename os.mkdir os.rmdir os.link
-    os.symlink os.truncate os.chmod os.chown os.putenv os.kill pty.spawn sys.addaudithook
+    os.symlink os.truncate os.chmod os.chown os.putenv os.kill os.utime os.setxattr os.removexattr pty.spawn
+    sqlite3.connect sys.addaudithook
     """
 )
 _REFUSED_FAMILIES = ("socket.", "subprocess.", "ctypes.", "shutil.", "webbrowser.", "urllib.", "http.", "ftplib.")
 _WRITING = frozenset("wax+")
+_WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 def confine(*, more_memory_bytes: int, cpu_seconds: int, file_bytes: int) -> list[str]:
@@ -72,7 +77,10 @@ def _mapped_bytes() -> int | None:
 
 
 def _filter_calls() -> list[str]:
-    """Let the kernel refuse sockets and other programs. Empty where there is no seccomp, or no table for this machine."""
+    """Let the kernel refuse sockets and other programs. Empty where there is no seccomp, or no table for this machine.
+
+    For all threads at once: the libraries imported by now have started some, which prctl(2) would leave outside.
+    """
     architecture, numbers = _CALLS.get(platform.machine(), (0, ()))
     if not sys.platform.startswith("linux") or not numbers:
         return []
@@ -80,7 +88,8 @@ def _filter_calls() -> list[str]:
     buffer = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, header, 0, 0):
+    call = ctypes.c_long(_SECCOMP[platform.machine()])
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.syscall(call, _SET_MODE_FILTER, _ALL_THREADS, header):
         return []
     return ["seccomp"]
 
@@ -101,6 +110,11 @@ def _program(architecture: int, numbers: tuple[int, ...]) -> bytes:
 
 
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
-    writes = event == "open" and isinstance(arguments[1], str) and bool(_WRITING & set(arguments[1]))
-    if writes or event in _REFUSED or event.startswith(_REFUSED_FAMILIES):
+    if (event == "open" and _writes(*arguments[1:3])) or event in _REFUSED or event.startswith(_REFUSED_FAMILIES):
         raise PermissionError(f"{event}: a conversion may not do this")
+
+
+def _writes(mode: object, flags: object) -> bool:
+    """Whether a file is opened for more than reading; os.open has flags and no mode."""
+    by_mode = isinstance(mode, str) and bool(_WRITING & set(mode))
+    return by_mode or (isinstance(flags, int) and bool(flags & _WRITING_FLAGS))

@@ -6,6 +6,7 @@ one takes for the bytes of its neighbour. Format: POSIX.1-2017, pax, "ustar Inte
 """
 
 from dataclasses import dataclass, field
+from posixpath import normpath
 
 from .pickles import scan_guess
 from .place import Place
@@ -147,7 +148,9 @@ class _Reading:
             self._read_records(kind, content)
 
     def _override(self, name: bytes | None, size: int | None, by: str) -> None:
-        if self.ahead.by not in ("", by):
+        # of several PAX headers the first holds for some readers, and the last for others
+        again = (name is not None and self.ahead.name is not None) or (size is not None and self.ahead.size is not None)
+        if again or self.ahead.by not in ("", by):
             self.place.dangerous(self.at, by, "overrides a header that is overridden already")
         self.ahead.by = by
         if name is not None:
@@ -172,8 +175,12 @@ class _Reading:
 
     def _add(self, header: bytes, kind: bytes, size: int) -> None:
         ahead, self.ahead = self.ahead, _Ahead()
-        prefix = _text(header[345:500].partition(b"\0")[0]) if header[257:263] == b"ustar\0" else ""
+        prefix = _text(header[345:500].partition(b"\0")[0])
         name = _text(header[:100].partition(b"\0")[0])
+        if prefix and header[257:263] != b"ustar\0":
+            why = "has a prefix in a header of a kind without one, which some readers put in front of its name"
+            self.place.dangerous(self.at, f"{prefix}/{name}", why)
+            prefix = ""
         name = self._one_name(f"{prefix}/{name}" if prefix else name, ahead)
         if ahead.size is not None and ahead.size != size:
             if ahead.size < _MAX_OCTAL:
@@ -206,7 +213,7 @@ class _Reading:
         why = name_trick(name)
         if why:
             self.place.dangerous(self.at, name, why)
-        key = name.rstrip("/").casefold()
+        key = normpath(name).casefold()
         if key in self.seen:
             self.place.dangerous(self.at, name, "stands twice in the tar, and the last one replaces the first")
         self.seen.add(key)

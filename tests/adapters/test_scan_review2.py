@@ -1,0 +1,91 @@
+"""What a second hostile reader found: files that were called clean and showed another content to the real readers."""
+
+import io
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from veriward.adapters.scan.scanner import scan_content
+
+
+def array() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(4, np.float32))
+    return buffer.getvalue()
+
+
+def member(name: bytes, data: bytes, kind: bytes = b"0", magic: bytes = b"ustar\x0000", prefix: bytes = b"") -> bytes:
+    header = bytearray(512)
+    for at, text in ((0, name), (100, b"0000644\0"), (124, b"%011o\0" % len(data)), (136, b"%011o\0" % 0)):
+        header[at : at + len(text)] = text
+    for at, text in ((108, b"0000000\0" * 2), (148, b" " * 8), (156, kind), (257, magic), (345, prefix)):
+        header[at : at + len(text)] = text
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + data + bytes(-len(data) % 512)
+
+
+def pax(key: str, value: str) -> bytes:
+    rest = f" {key}={value}\n".encode()
+    size = next(size for size in range(999) if size == len(b"%d" % size) + len(rest))
+    return member(b"pax", b"%d" % size + rest, kind=b"x")
+
+
+OUT = "../../evil"
+TARS = {
+    "a prefix in a header of GNU": member(b"a.npy", array(), magic=b"ustar  \0", prefix=OUT.encode()),
+    "a prefix in an old header": member(b"b.npy", array()) + member(b"a.npy", array(), magic=b"", prefix=OUT.encode()),
+    "two PAX names": pax("path", OUT + "a" * 100) + pax("path", "a.npy") + member(b"a.npy", array()),
+    "two GNU names": member(b"L", OUT.encode() + b"\0", b"L") + member(b"L", b"a\0", b"L") + member(b"a", array()),
+}
+
+
+@pytest.mark.parametrize("trick", TARS)
+def test_a_tar_whose_names_python_reads_otherwise_is_dangerous(trick: str) -> None:
+    content = TARS[trick] + bytes(1024)
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        assert any(name.startswith(OUT) for name in tar.getnames())  # what extraction would write
+    assert scan_content(content).outcome == "dangerous"
+
+
+def test_of_two_pax_sizes_python_takes_the_first_and_finds_a_hidden_member() -> None:
+    hidden = np.frombuffer(member(b"hidden", b"x"), np.uint8)
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, hidden, version=(1, 0))
+    data = buffer.getvalue().replace(b"\n", b" " * 384 + b"\n", 1)
+    data = data[:8] + (512 - 10).to_bytes(2, "little") + data[10:]
+    content = pax("size", "512") + pax("size", str(len(data))) + member(b"a.npy", data) + bytes(1024)
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        assert tar.getnames() == ["a.npy", "hidden"]
+    assert scan_content(content).outcome == "dangerous"
+
+
+def test_two_spellings_of_one_path_stand_twice() -> None:
+    content = member(b"./a.npy", array()) + member(b"a.npy", array()) + bytes(1024)
+    assert scan_content(content).outcome == "dangerous"
+
+
+CONFINED = """
+import os, threading, time
+waiting = threading.Event()
+threading.Thread(target=waiting.wait, daemon=True).start()
+from veriward.adapters.convert.confine import confine
+confine(more_memory_bytes=1 << 28, cpu_seconds=20, file_bytes=1 << 20)
+for task in os.listdir("/proc/self/task"):
+    with open(f"/proc/self/task/{task}/status") as file:
+        print(*[line.split()[1] for line in file if line.startswith("Seccomp:")])
+try:
+    os.open("made", os.O_WRONLY | os.O_CREAT)
+except PermissionError:
+    print("refused")
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="seccomp is Linux's")
+def test_the_walls_stand_around_all_threads_and_around_os_open(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", CONFINED], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.stdout.split() == ["2", "2", "refused"], done.stderr
+    assert not list(tmp_path.iterdir())
