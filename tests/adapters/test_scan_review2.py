@@ -1,15 +1,22 @@
 """What a second hostile reader found: files that were called clean and showed another content to the real readers."""
 
 import io
+import json
 import subprocess
 import sys
 import tarfile
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import skops.io
+from sklearn.tree import DecisionTreeRegressor
 
 from veriward.adapters.scan.scanner import scan_content
+from veriward.adapters.scan.skops import skops_types
 
 
 def array() -> bytes:
@@ -66,6 +73,34 @@ def test_of_two_pax_sizes_python_takes_the_first_and_finds_a_hidden_member() -> 
 def test_two_spellings_of_one_path_stand_twice() -> None:
     content = member(b"./a.npy", array()) + member(b"a.npy", array()) + bytes(1024)
     assert scan_content(content).outcome == "dangerous"
+
+
+def edited_skops(model: object, edit: Callable[[list[Any]], None]) -> bytes:
+    """The skops file of a list, with other nodes and without the members that they leave unused."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(skops.io.dumps(model))) as old, zipfile.ZipFile(buffer, "w") as new:
+        schema = json.loads(old.read("schema.json"))
+        edit([node["content"]["content"] for node in schema["content"]])
+        text = json.dumps(schema)
+        for name in old.namelist():
+            if name == "schema.json" or name in text:
+                new.writestr(name, text if name == "schema.json" else old.read(name))
+    return buffer.getvalue()
+
+
+def test_a_tree_lent_by_a_wider_estimator_is_not_clean() -> None:
+    columns = np.random.default_rng(0).random((60, 40), np.float32)
+    wide = DecisionTreeRegressor(max_depth=3, random_state=0).fit(columns, columns[:, 39])
+    narrow = DecisionTreeRegressor(max_depth=3, random_state=0).fit(columns[:, :2], columns[:, 1])
+
+    def lend(nodes: list[Any]) -> None:
+        nodes[1]["tree_"] = {"__loader__": "CachedNode", "__id__": nodes[0]["tree_"]["__id__"]}
+
+    content = edited_skops([wide, narrow], lend)
+    loaded = skops.io.loads(content, trusted=list(skops_types(content)))[1]
+    assert (loaded.n_features_in_, loaded.tree_.n_features) == (2, 40)  # predict reads 38 columns behind its input
+    assert scan_content(content).outcome == "unknown"
+    assert scan_content(edited_skops([wide, narrow], lambda nodes: None)).outcome == "clean"
 
 
 CONFINED = """

@@ -142,6 +142,7 @@ def _estimator(module: str, attributes: Node, outer: Estimator) -> Estimator:
 
 
 def _check_predictor(walk: Walk, attributes: Node) -> None:
+    walk.trees += 1
     bitsets = walk.header(str(attributes["raw_left_cat_bitsets"]["file"]), "npy")
     binned = walk.header(str(attributes["binned_left_cat_bitsets"]["file"]), "npy")
     nodes = walk.content(str(attributes["nodes"]["file"]))
@@ -152,6 +153,7 @@ def _check_predictor(walk: Walk, attributes: Node) -> None:
 
 
 def _tree(walk: Walk, node: Node) -> None:
+    walk.trees += 1
     arguments, state = node["__reduce__"]["args"], node["content"]
     walk.visit(arguments)
     walk.visit(state)

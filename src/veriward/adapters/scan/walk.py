@@ -50,6 +50,8 @@ class Walk:
     by_id: dict[int, tuple[bytes, str]] = field(default_factory=dict)
     prints: Prints = field(default_factory=Prints)
     estimator: Estimator = Estimator()
+    trees: int = 0  # seen so far
+    homes: dict[int, Estimator] = field(default_factory=dict)  # by id: what stands around nodes with trees in them
 
     def visit(self, node: object) -> None:
         """Judge a node and all below it.
@@ -66,7 +68,10 @@ class Walk:
             self._cached(node)
         else:
             self._check_id(node)
+            before = self.trees
             self._open(node)
+            if self.trees > before and type(node.get("__id__")) is int:
+                self.homes.setdefault(node["__id__"], self.estimator)
 
     def _open(self, node: Node) -> None:
         loader = node["__loader__"]
@@ -98,6 +103,13 @@ class Walk:
     def _cached(self, node: Node) -> None:
         if node.get("__id__") not in self.by_id:
             self.place.unknown(0, "CachedNode", "refers to a node that does not stand before it")
+        home = self.homes.get(node.get("__id__"))  # type: ignore[arg-type]  # other keys are not found
+        if home is None:
+            return
+        self.trees += 1
+        if home != self.estimator:  # trees read as many columns of the input as the estimator around them checked
+            why = "brings trees from another estimator, which may take other columns"
+            self.place.unknown(0, "CachedNode", why)
 
     def _check_id(self, node: Node) -> None:
         """skops builds the first node of an id and ignores the others, so all must say the same."""
