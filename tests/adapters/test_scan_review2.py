@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeRegressor
 
 from veriward.adapters.scan.scanner import scan_content
@@ -101,6 +102,40 @@ def test_a_tree_lent_by_a_wider_estimator_is_not_clean() -> None:
     assert (loaded.n_features_in_, loaded.tree_.n_features) == (2, 40)  # predict reads 38 columns behind its input
     assert scan_content(content).outcome == "unknown"
     assert scan_content(edited_skops([wide, narrow], lambda nodes: None)).outcome == "clean"
+
+
+NEIGHBOURS = """
+import sys, numpy, skops.io
+from veriward.adapters.scan.skops import skops_types
+content = open(sys.argv[1], "rb").read()
+model = skops.io.loads(content, trusted=list(skops_types(content)))
+print("loaded", flush=True)
+model.predict(numpy.zeros((2, 3)))
+print("predicted")
+"""
+
+
+@pytest.mark.parametrize("algorithm", ["kd_tree", "ball_tree"])
+@pytest.mark.parametrize("part", [1, 2], ids=["index", "ranges"])
+def test_a_tree_of_neighbours_that_leads_out_of_its_samples_is_not_clean(
+    algorithm: str, part: int, tmp_path: Path
+) -> None:
+    samples = np.random.default_rng(0).random((200, 3))
+    content = skops.io.dumps(KNeighborsRegressor(3, algorithm=algorithm).fit(samples, samples[:, 0]))
+    assert scan_content(content).outcome == "clean"
+    path = tmp_path / "model.skops"
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(path, "w") as new:
+        schema = json.loads(old.read("schema.json"))
+        file = schema["content"]["content"]["_tree"]["content"]["content"][part]["file"]
+        array = np.load(io.BytesIO(old.read(file)))
+        (array["idx_end"] if array.dtype.names else array)[:] = 10**9
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        for name in old.namelist():
+            new.writestr(name, buffer.getvalue() if name == file else old.read(name))
+    done = subprocess.run([sys.executable, "-c", NEIGHBOURS, str(path)], capture_output=True, text=True, check=False)
+    assert done.stdout == "loaded\n", done.stderr  # prediction reads foreign memory and is killed
+    assert scan_content(path.read_bytes()).outcome == "unknown"
 
 
 CONFINED = """

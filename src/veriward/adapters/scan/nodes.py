@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from . import sklearn_types as allowed
 from .gadgets import ANYWHERE
 from .jsons import BadJson, read_json
+from .neighbours import check_neighbours
 from .trees import check_predictor, check_tree
 from .walk import Estimator, Loaders, Node, Walk
 
@@ -119,6 +120,8 @@ def _object(walk: Walk, node: Node) -> None:
     walk.visit(content)
     if f"{node['__module__']}.{node['__class__']}" in allowed.PREDICTORS:
         _check_predictor(walk, attributes or {})
+    if f"{node['__module__']}.{node['__class__']}" in allowed.NEIGHBOUR_TREES:
+        _check_neighbours(walk, content["content"])
     walk.estimator = outer
 
 
@@ -150,6 +153,18 @@ def _check_predictor(walk: Walk, attributes: Node) -> None:
         return
     rows = min(header.shape[0] if len(header.shape) == 2 else 0 for header in (bitsets, binned))
     check_predictor(nodes, rows, walk.estimator.features, walk.place)
+
+
+def _check_neighbours(walk: Walk, state: list[Node]) -> None:
+    """The state: four arrays, the size of a leaf, numbers of levels and of nodes, counters, the metric, the weights."""
+    arrays = [walk.content(str(part["file"])) for part in state[:4] if part["__loader__"] == "NdArrayNode"]
+    levels, count = (json.loads(part["content"]) for part in state[5:7])
+    if len(state) != 13 or state[12].get("content") != "null":
+        walk.place.unknown(0, "tree", "has weights or other parts that are not read")
+    found = [array for array in arrays if array is not None]
+    if len(found) != 4 or type(levels) is not int or type(count) is not int:
+        raise ValueError("a tree of neighbours")
+    check_neighbours(found, levels, count, walk.place)
 
 
 def _tree(walk: Walk, node: Node) -> None:

@@ -117,7 +117,13 @@ _FORMULAS = words(
     "sklearn._loss.",
 )
 
-# Neighbours: __setstate__ of the trees copies arrays in; a metric is a formula.
+# Neighbours: __setstate__ of the trees takes arrays as they are, and neighbours.py checks them; a metric is a formula.
+NEIGHBOUR_TREES = words(
+    """
+    _kd_tree.KDTree _kd_tree.KDTree64 _kd_tree.KDTree32 _ball_tree.BallTree _ball_tree.BallTree64 _ball_tree.BallTree32
+    """,
+    "sklearn.neighbors.",
+)
 _NEIGHBOURS = words(
     """
     neighbors._classification.KNeighborsClassifier neighbors._classification.RadiusNeighborsClassifier

@@ -35,7 +35,7 @@ def check_tree(nodes: Source, count: int, features: int, place: Place) -> None:
     if header.shape != (count,):
         place.unknown(0, "tree", f"has {header.shape} nodes, and claims {count}")
         return
-    for index, (left, right, feature) in enumerate(_records(nodes, header, _TREE, place)):
+    for index, (left, right, feature) in enumerate(records(nodes, header, _TREE, place)):
         inside = index < left < count and index < right < count and 0 <= feature < features
         if left != -1 and not inside:  # -1: a leaf, where prediction stops
             place.unknown(header.data_at, f"node {index}", "leads prediction out of the tree or of the input")
@@ -57,7 +57,7 @@ def check_predictor(nodes: Source, bitsets: int, features: int, place: Place) ->
     if len(header.shape) != 1 or not header.count:
         place.unknown(0, "predictor", "has no list of nodes")
         return
-    for index, record in enumerate(_records(nodes, header, _PREDICTOR, place)):
+    for index, record in enumerate(records(nodes, header, _PREDICTOR, place)):
         left, right, feature, leaf, categorical, bitset = record
         inside = index < left < header.count and index < right < header.count and 0 <= feature < features
         if not leaf and not (inside and (not categorical or bitset < bitsets)):
@@ -73,7 +73,15 @@ def _header(nodes: Source, place: Place) -> Header | None:
         return None
 
 
-def _records(nodes: Source, header: Header, wanted: tuple[str, ...], place: Place) -> Iterator[tuple[int, ...]]:
+def records(nodes: Source, header: Header, wanted: tuple[str, ...], place: Place) -> Iterator[tuple[int, ...]]:
+    """Some fields of every node, in order; nothing, and a note, where the nodes lack them.
+
+    >>> from .place import Purse
+    >>> from .result import Notes
+    >>> place = Place("x", Notes(), Purse(), lambda source, place: "")
+    >>> list(records(Source.of(bytes([1, 2])), Header([("a", "|u1")], (2,), 1, False, 0), ("a",), place))
+    [(1,), (2,)]
+    """
     layout = _layout(header.descr)
     if layout is None or not set(wanted) <= set(layout[1]):
         place.unknown(0, "tree", "its nodes have another layout than scikit-learn writes")
