@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import skops.io
 from sklearn.neighbors import KNeighborsRegressor
+from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeRegressor
 
 from veriward.adapters.scan.scanner import scan_content
@@ -136,6 +137,16 @@ def test_a_tree_of_neighbours_that_leads_out_of_its_samples_is_not_clean(
     done = subprocess.run([sys.executable, "-c", NEIGHBOURS, str(path)], capture_output=True, text=True, check=False)
     assert done.stdout == "loaded\n", done.stderr  # prediction reads foreign memory and is killed
     assert scan_content(path.read_bytes()).outcome == "unknown"
+
+
+@pytest.mark.parametrize("name", ["_dual_coef_", "_intercept_", "support_vectors_", "support_"])
+def test_a_machine_whose_arrays_are_shorter_than_libsvm_reads_is_not_clean(name: str) -> None:
+    samples = np.random.default_rng(0).random((50, 3))
+    model = SVC().fit(samples, samples[:, 0] > 0.5)
+    assert scan_content(skops.io.dumps(model)).outcome == "clean"
+    whole = getattr(model, name)
+    setattr(model, name, (whole[:, :1] if name == "_dual_coef_" else whole[:0]).copy())
+    assert scan_content(skops.io.dumps(model)).outcome == "unknown"
 
 
 CONFINED = """

@@ -8,6 +8,7 @@ from .gadgets import ANYWHERE
 from .jsons import BadJson, read_json
 from .neighbours import check_neighbours
 from .trees import check_predictor, check_tree
+from .vectors import MACHINES, PARTS, fit_together
 from .walk import Estimator, Loaders, Node, Walk
 
 # Parameters that would open files or folders once the model is used.
@@ -122,6 +123,8 @@ def _object(walk: Walk, node: Node) -> None:
         _check_predictor(walk, attributes or {})
     if f"{node['__module__']}.{node['__class__']}" in allowed.NEIGHBOUR_TREES:
         _check_neighbours(walk, content["content"])
+    if f"{node['__module__']}.{node['__class__']}" in MACHINES and "support_" in (attributes or {"support_": 0}):
+        _check_vectors(walk, attributes or {})
     walk.estimator = outer
 
 
@@ -165,6 +168,15 @@ def _check_neighbours(walk: Walk, state: list[Node]) -> None:
     if len(found) != 4 or type(levels) is not int or type(count) is not int:
         raise ValueError("a tree of neighbours")
     check_neighbours(found, levels, count, walk.place)
+
+
+def _check_vectors(walk: Walk, attributes: Node) -> None:
+    parts = [attributes[name] for name in PARTS]
+    dense = [walk.header(str(part["file"]), "npy") for part in parts if part["__loader__"] == "NdArrayNode"]
+    headers = [header for header in dense if header is not None]
+    if len(headers) < len(PARTS) or not fit_together(headers):
+        why = "has vectors and coefficients that are sparse or of sizes that do not belong together"
+        walk.place.unknown(0, "support vector machine", why)
 
 
 def _tree(walk: Walk, node: Node) -> None:
