@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
+from scipy import sparse
+from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeRegressor
 
-from veriward.adapters.scan.scanner import scan_content
+from veriward.adapters.scan.scanner import scan, scan_content
 from veriward.adapters.scan.skops import skops_types
 
 
@@ -170,3 +172,15 @@ def test_the_walls_stand_around_all_threads_and_around_os_open(tmp_path: Path) -
     done = subprocess.run([sys.executable, "-c", CONFINED], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.stdout.split() == ["2", "2", "refused"], done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_sparse_matrices_in_skops_are_unknown(tmp_path: Path) -> None:
+    """scipy follows the indices of a loaded matrix without a look: one out of range reads foreign memory."""
+    matrix = sparse.csr_matrix(np.eye(3))
+    skops.io.dump({"w": matrix}, tmp_path / "m.skops")
+    assert scan(tmp_path / "m.skops").outcome == "unknown"
+    model = LogisticRegression().fit(np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2)
+    skops.io.dump(model, tmp_path / "m.skops")
+    assert scan(tmp_path / "m.skops").outcome == "clean"
+    skops.io.dump(model.sparsify(), tmp_path / "m.skops")
+    assert scan(tmp_path / "m.skops").outcome == "unknown"

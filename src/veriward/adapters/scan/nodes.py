@@ -65,6 +65,7 @@ def _file(walk: Walk, node: Node) -> None:
 
 def _sparse(walk: Walk, node: Node) -> None:
     walk.header(str(node["file"]), "npz")
+    walk.place.unknown(0, "sparse matrix", "has indices that native code follows unchecked")
 
 
 def _slice(walk: Walk, node: Node) -> None:
