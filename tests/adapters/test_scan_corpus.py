@@ -1,7 +1,6 @@
 """The corpus: nothing hostile is clean, nothing runs while it is scanned, nothing harmless is dangerous."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -14,7 +13,6 @@ from veriward.adapters.scan import ScanResult, scan
 from .corpus import BENIGN, HOSTILE, Artefact
 from .corpus.artefact import there
 
-os.environ.setdefault("KERAS_BACKEND", "torch")
 VICTIM = Path(__file__).parent / "corpus" / "victim.py"
 # What needs the larger libraries to be written takes its time.
 SLOW = {"keras", "onnx", "boosting", "sklearn", "skops", "export", "torchscript"}

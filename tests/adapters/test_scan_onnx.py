@@ -13,6 +13,8 @@ import pytest
 
 from veriward.adapters.scan import ScanResult, scan
 
+from .test_scan_fuzz import mutated
+
 onnx = pytest.importorskip("onnx")
 h, T, nh = onnx.helper, onnx.TensorProto, onnx.numpy_helper
 
@@ -252,22 +254,6 @@ def test_large_tensors_are_measured_and_not_read(tmp_path: Path) -> None:
     scan_onnx(Source(fetch, 0, len(content)), place)
     assert place.notes.outcome == "clean"
     assert sum(asked) < 1 << 20 < len(content)
-
-
-def mutated(content: bytes, draw: random.Random) -> bytes:
-    spoilt = bytearray(content)
-    for _ in range(draw.randint(1, 4)):
-        at = draw.randrange(len(spoilt) or 1)
-        match draw.randrange(4):
-            case 0:
-                spoilt[at : at + 1] = bytes([draw.randrange(256)])
-            case 1:
-                del spoilt[at : at + draw.randint(1, 16)]
-            case 2:
-                spoilt[at:at] = bytes(draw.randrange(256) for _ in range(draw.randint(1, 8)))
-            case 3:
-                spoilt[at:at] = spoilt[max(0, at - 40) : at]
-    return bytes(spoilt)
 
 
 @pytest.mark.parametrize("make", HONEST, ids=lambda make: make.__name__)

@@ -1,6 +1,7 @@
 """veriward scan, sign and verify FOLDER as a user types them."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -144,3 +145,22 @@ def test_what_never_was_a_dossier_is_wrong_input_not_altered(folder: Path, capsy
     assert (code, "is no dossier" in err) == (2, True)
     (folder / "a.ward").write_bytes(b"overwritten")
     assert call(capsys, "verify", folder / "a.ward")[0] == 1
+
+
+def test_a_folder_that_cannot_be_listed_is_unknown_and_hides_no_attack(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "locked").mkdir()
+    real = os.scandir
+
+    def listed(path: str) -> object:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", listed)
+    code, out, _ = call(capsys, "scan", folder)
+    assert (code, "locked: cannot be listed (Permission denied)" in out) == (3, True)
+    (folder / "bad.pt").write_bytes(HOSTILE)
+    assert call(capsys, "scan", folder)[0] == 1
+    assert json.loads(call(capsys, "scan", "--json", folder)[1])["summary"]["dangerous"] == 1

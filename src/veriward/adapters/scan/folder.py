@@ -1,7 +1,6 @@
 """Files and folders as a user names them: every regular file below. A link to a file is what a loader finds there."""
 
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +44,7 @@ def scan_all(paths: Iterable[Path]) -> Iterator[Scanned]:
     """
     for path in paths:
         if path.is_dir():
-            yield from (_scanned(file, beside=True) for file in _below(path))
+            yield from _below(path)
         else:
             yield _scanned(path, beside=False)
 
@@ -55,10 +54,10 @@ def _scanned(path: Path, *, beside: bool) -> Scanned:
         return Scanned(path, "unknown", error=f"{path}: is a link to a folder, or to nothing, and is not followed")
     try:
         result = scan(path)
+        if beside and result.kind in _BESIDE and result.outcome == "unknown" and len(result.reasons) == 1:
+            return Scanned(path, _text_outcome(path, result), result)
     except ArtefactError as error:
         return Scanned(path, "unknown", error=str(error))
-    if beside and result.kind in _BESIDE and result.outcome == "unknown" and len(result.reasons) == 1:
-        return Scanned(path, _text_outcome(path, result), result)
     return Scanned(path, result.outcome, result)
 
 
@@ -77,19 +76,20 @@ def _names_code(path: Path) -> bool:
         return source.size > _MAX_CONFIG or b'"auto_map"' in source.read(0, source.size)
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _below(folder: Path) -> Iterator[Scanned]:
+    """Scan what lies below a folder. What cannot be listed is told at the end: it takes no verdict from the rest."""
+    unlisted: list[OSError] = []
     count = 0
-    for root, folders, files in os.walk(folder, onerror=_refuse, followlinks=False):
-        links = [name for name in folders if stat.S_ISLNK(os.lstat(os.path.join(root, name)).st_mode)]
+    for root, folders, files in os.walk(folder, onerror=unlisted.append, followlinks=False):
+        links = [name for name in folders if os.path.islink(os.path.join(root, name))]
         folders.sort()
         for name in sorted([*files, *links]):
             count += 1
             if count > _MAX_FILES:
-                raise ArtefactError(f"{folder}: holds more than {_MAX_FILES} files; scan its parts one by one.")
-            yield Path(root, name)
-
-
-def _refuse(error: OSError) -> None:
-    raise ArtefactError(
-        f"{error.filename}: cannot be listed ({error.strerror}); a readable folder was wanted."
-    ) from error
+                text = f"{folder}: holds more than {_MAX_FILES} files; scan its parts one by one."
+                yield Scanned(folder, "unknown", error=text)
+                return
+            yield _scanned(Path(root, name), beside=True)
+    for error in unlisted:
+        text = f"{error.filename}: cannot be listed ({error.strerror}); a readable folder was wanted."
+        yield Scanned(Path(error.filename), "unknown", error=text)
