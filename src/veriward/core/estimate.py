@@ -8,6 +8,7 @@ from typing import Any, Literal
 from veriward.core.note import Note, note
 
 Bound = Literal["exact", "upper", "lower"]
+MOST_FLAGS = 100  # p-values that a basis keeps
 
 
 @dataclass(frozen=True)
@@ -108,3 +109,94 @@ def not_estimable(
 ) -> Estimate:
     """Return the result "cannot be estimated", with its reason: neither 0.0 nor a crash."""
     return Estimate(metric, None, None, None, n, unit, "not estimable", dict(at or {}), bound=bound, why=why)
+
+
+def from_basis(
+    metric: str,
+    basis: Mapping[str, Any],
+    *,
+    unit: str,
+    method: str,
+    at: Mapping[str, Any] | None = None,
+    bound: Bound = "exact",
+) -> Estimate:
+    """Return the estimate that the counts of a basis give, with their 95 % interval.
+
+    >>> from_basis("accuracy_drop", {"kind": "paired", "b": 40, "c": 20, "n": 900}, unit="", method="").value
+    0.0222...
+    """
+    from veriward.core.basis import interval, rows, value
+
+    middle, (low, high) = value(basis), interval(basis)
+    low, high = min(low, middle), max(high, middle)  # of tests that are not each other's mirror
+    return Estimate(
+        metric, middle, low, high, rows(basis), unit, method, dict(at or {}), bound=bound, basis=dict(basis)
+    )
+
+
+def drop(metric: str, worse: int, better: int, n: int, *, at: Mapping[str, Any] | None = None) -> Estimate:
+    """Return by how much a share fell between two answers to the same n rows; `worse` rows fell and `better` ones rose."""
+    if n == 0:
+        return not_estimable(metric, note("estimate.no_rows"), at=at, unit="difference of shares")
+    basis = {"kind": "paired", "b": int(worse), "c": int(better), "n": int(n)}
+    return from_basis(metric, basis, unit="difference of shares", method="exact paired, Berger-Boos", at=at)
+
+
+def mean(metric: str, values: Any, *, unit: str, at: Mapping[str, Any] | None = None) -> Estimate:
+    """Return the mean of values (n,) with Student's interval; fewer than two rows are not estimable."""
+    import numpy as np
+
+    values = np.asarray(values, dtype=np.float64)
+    if len(values) < 2:
+        return not_estimable(metric, note("estimate.no_rows"), at=at, unit=unit, n=len(values))
+    se = float(values.std(ddof=1)) / len(values) ** 0.5
+    basis = {"kind": "mean", "value": float(values.mean()), "se": se, "n": len(values)}
+    return from_basis(metric, basis, unit=unit, method="Student's t", at=at)
+
+
+def mean_gap(metric: str, groups: Sequence[Any], *, unit: str, at: Mapping[str, Any] | None = None) -> Estimate:
+    """Return the largest gap between the means of groups (an array of values each), all intervals simultaneous."""
+    import numpy as np
+
+    values = [np.asarray(group, dtype=np.float64) for group in groups]
+    known = [[float(v.mean()), float(v.std(ddof=1)) / len(v) ** 0.5, len(v)] for v in values if len(v) > 1]
+    if len(known) < 2:
+        return not_estimable(metric, note("estimate.one_group"), at=at, unit=unit)
+    return from_basis(metric, {"kind": "means", "groups": known}, unit=unit, method="Student's t, Sidak", at=at)
+
+
+def worst_share(
+    metric: str, groups: Sequence[Sequence[int]], n: int, *, at: Mapping[str, Any] | None = None
+) -> Estimate:
+    """Return the smallest share ([k, n] each) of groups that may overlap, exact by Bonferroni."""
+    counts = [[int(k), int(size)] for k, size in groups if size]
+    if not counts:
+        return not_estimable(metric, note("estimate.no_rows"), at=at, unit="share of rows")
+    basis = {"kind": "worst", "groups": counts, "n": int(n)}
+    return from_basis(metric, basis, unit="share of rows", method="Clopper-Pearson, Bonferroni", at=at)
+
+
+def flagged(
+    metric: str,
+    p_values: Sequence[float],
+    n: int,
+    *,
+    unit: str,
+    power: float = 1.0,
+    at: Mapping[str, Any] | None = None,
+) -> Estimate:
+    """Return how many suspicions hold, by p-values already adjusted for all that was looked at: a lower bound.
+
+    `power`: the chance that n rows show a suspicion of the size that matters; below .9 nothing passes.
+    """
+    kept = sorted(float(p) for p in p_values)[:MOST_FLAGS]
+    basis = {"kind": "flags", "p": kept, "of": len(p_values), "n": int(n), "power": float(power)}
+    return from_basis(metric, basis, unit=unit, method="Holm over all that was looked at", at=at, bound="lower")
+
+
+def calibration(metric: str, bins: Sequence[Sequence[float]], *, at: Mapping[str, Any] | None = None) -> Estimate:
+    """Return the expected calibration error of bins [right rows, rows, sum of predicted probabilities]."""
+    counts = [[int(k), int(n), float(predicted)] for k, n, predicted in bins if n]
+    if not counts:
+        return not_estimable(metric, note("estimate.no_rows"), at=at, unit="probability")
+    return from_basis(metric, {"kind": "binned", "bins": counts}, unit="probability", method="McDiarmid", at=at)

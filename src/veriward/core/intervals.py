@@ -74,3 +74,20 @@ def gap_interval(families: Sequence[Counts], confidence: float = 0.95) -> tuple[
         low = max(low, max(p[0] for p in part) - min(p[1] for p in part))
         high = max(high, max(p[1] for p in part) - min(p[0] for p in part))
     return low, high
+
+
+def worst_interval(groups: Counts, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the interval of the smallest share of groups that may overlap, exact by Bonferroni from below.
+
+    From above, the truth is at most the share of the group that looks worst, whichever that is.
+
+    >>> low, high = worst_interval([[80, 100], [10, 20]])
+    >>> 0.2 < low < 0.5 < high < 0.8
+    True
+    """
+    seen = [counts for counts in groups if counts[1]]
+    if not seen:
+        return 0.0, 1.0
+    each = 1 - (1 - confidence) / len(seen)
+    ends = [clopper_pearson(k, n, each) for k, n in seen]
+    return min(low for low, _ in ends), min(high for _, high in ends)

@@ -10,14 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from scipy.special import bdtri, bdtrik, ndtri
-
 from veriward.core import basis as counts
-from veriward.core import operating
 from veriward.core.estimate import Estimate
 from veriward.core.evidence import Evidence
 from veriward.core.finding import Judged, Verdict, worst
-from veriward.core.intervals import Counts, clopper_pearson
 from veriward.core.policy import BUDGETS, Condition, Limit, Policy
 
 LEVEL = 0.05
@@ -190,6 +186,8 @@ def _verdict(limit: Limit, estimate: Estimate, adjusted: float, source: Evidence
         return "fail", "limit_broken"
     if source.alarms:
         return "inconclusive", "alarm"
+    if estimate.basis.get("power", 1.0) < POWER:
+        return "inconclusive", "power"
     if passes(limit, estimate, budget):
         return "pass", "limit_kept"
     if passes(limit.model_copy(update={"sufficient": "quick"}), estimate, budget):
@@ -235,42 +233,7 @@ def detectable(limit: Limit, estimate: Estimate, family: int = 1) -> float | Non
     Exact for shares. For gaps the least favourable case: between the two smallest groups, with shares around one half.
     None where nothing could have been seen: too few rows, or a bound that never shows a broken limit.
     """
-    level, threshold, basis = LEVEL / family, limit.fails.threshold, estimate.basis
-    if _blind(limit.fails, estimate):
+    fails = limit.fails
+    if _blind(fails, estimate):
         return None
-    if basis["kind"] == "census":
-        return threshold
-    if basis["kind"] == "binomial":
-        return _detectable_share(basis["n"], limit.fails, level)
-    if basis["kind"] == "roc":
-        return operating.reach_of(basis, threshold, level, POWER) if limit.fails.wants_large else None
-    if basis["kind"] == "gap":
-        reach = _gap_reach(basis["families"], level)
-    else:
-        reach = (float(ndtri(1 - level)) + float(ndtri(POWER))) * basis["se"]  # the p-value is one-sided
-    found = threshold + reach if limit.fails.wants_large else threshold - reach
-    return found if basis["kind"] == "normal" or 0 <= found <= 1 else None
-
-
-def _gap_reach(families: Sequence[Counts], level: float) -> float:
-    """Return by how much a gap must exceed a threshold to be seen with 90 % power, in the family that sees least."""
-    each = (1 - level) ** (1 / sum(len(groups) for groups in families))
-    reaches = []
-    for groups in families:
-        sizes = sorted(n for _, n in groups if n)[:2]
-        width = sum(clopper_pearson(n // 2, n, each)[1] - (n // 2) / n for n in sizes)
-        reaches.append(width + float(ndtri(POWER)) * math.sqrt(sum(0.25 / n for n in sizes)))
-    return max(reaches)
-
-
-def _detectable_share(n: int, fails: Condition, level: float) -> float | None:
-    # counting failures instead of successes turns ">" into "<"
-    share = 1 - fails.threshold if fails.wants_large else fails.threshold
-    if not 0 < share < 1:
-        return None
-    critical = math.floor(float(bdtrik(level, n, share)))
-    critical -= counts.p_below({"kind": "binomial", "k": critical, "n": n}, share) > level
-    if critical < 0:
-        return None
-    truth = float(bdtri(critical, n, POWER))  # P(X <= critical | truth) = POWER
-    return 1 - truth if fails.wants_large else truth
+    return counts.reach(estimate.basis, fails.threshold, upwards=fails.wants_large, level=LEVEL / family, power=POWER)

@@ -1,8 +1,9 @@
 """Rows from wherever they are: files and objects become named numpy arrays. numpy and pandas end here."""
 
+import contextlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,16 @@ def _read_safetensors(path: Path) -> dict[str, Array]:
 
 
 def _read_table(path: Path, seed: int) -> tuple[dict[str, Array], int]:
+    with connected(str(path)) as connection:
+        return _query(connection, path, seed)
+
+
+@contextlib.contextmanager
+def connected(where: str) -> Iterator[Any]:
+    """Yield a DuckDB connection in memory that loads no extensions; its errors become DataErrors about `where`.
+
+    Raises DependencyMissing without DuckDB.
+    """
     try:
         import duckdb
     except ImportError:
@@ -166,19 +177,24 @@ def _read_table(path: Path, seed: int) -> tuple[dict[str, Array], int]:
     settings = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
     with duckdb.connect(":memory:", config=settings) as connection:
         try:
-            return _query(connection, path, seed)
+            yield connection
         except duckdb.Error as error:
             first = str(error).splitlines()[0]  # the lines below quote the file's own rows
             why = f"{first}; it is not UTF-8" if "utf-8" in str(error) else first
             raise DataError(
-                f"{path}: not a readable table ({why}); want UTF-8, a header line and one row per line"
+                f"{where}: not a readable table ({why}); want UTF-8, a header line and one row per line"
             ) from None
 
 
-def _query(connection: Any, path: Path, seed: int) -> tuple[dict[str, Array], int]:
+def table_reader(path: Path) -> str:
+    """Return the SQL that names a file's table: "read_csv('adult.csv', ...)"."""
     plain = re.sub(r"[*?\[]", r"[\g<0>]", str(path))  # a star in a file's name is no pattern
     literal = "'" + plain.replace("'", "''") + "'"
-    reader = f"read_parquet({literal})" if path.suffix == ".parquet" else f"read_csv({literal}, {CSV})"
+    return f"read_parquet({literal})" if path.suffix == ".parquet" else f"read_csv({literal}, {CSV})"
+
+
+def _query(connection: Any, path: Path, seed: int) -> tuple[dict[str, Array], int]:
+    reader = table_reader(path)
     columns = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {reader}").fetchall()]  # noqa: S608
     _check_header(connection, reader, columns, path)
     if path.stat().st_size <= LARGE_BYTES:

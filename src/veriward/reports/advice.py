@@ -69,7 +69,7 @@ def _decide(dossier: Dossier, finding: Finding, limit: Judged) -> list[Advice]:
     if limit.why == "one_sided":
         enough = sufficient(finding.check, limit, dossier.policy)
         return [Advice("budget", command=_again(finding, enough)) if enough else Advice("certificate")]
-    if limit.why in {"control", "not_estimable", "between"}:
+    if limit.why in {"control", "not_estimable", "between", "power"}:
         return [Advice(limit.why)]
     return [Advice("never")]
 

@@ -1,4 +1,5 @@
-"""Every sentence and word that a report shows, in English and Chinese. The catalogues are TOML files beside this one."""
+"""Every sentence and word that a report shows, in English and Chinese. The catalogues are TOML files in a folder
+per language, one file for each family of checks and each kind of page."""
 
 import string
 import tomllib
@@ -95,6 +96,21 @@ class Catalogue:
 
 @cache
 def _load(language: str) -> Catalogue:
-    source = resources.files("veriward") / "reports" / "catalogues" / f"{language}.toml"
-    data = tomllib.loads(source.read_text(encoding="utf-8"))
-    return Catalogue(language, data["text"], data["note"], data["term"])
+    """Return what the files of a language say together; none says again what another has said."""
+    texts: dict[str, str] = {}
+    notes: dict[str, str] = {}
+    terms: dict[str, dict[str, str]] = {}
+    folder = resources.files("veriward") / "reports" / "catalogues" / language
+    for file in sorted((entry for entry in folder.iterdir() if entry.name.endswith(".toml")), key=lambda e: e.name):
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+        _add(texts, data.get("text", {}), file.name)
+        _add(notes, data.get("note", {}), file.name)
+        for kind, names in data.get("term", {}).items():
+            _add(terms.setdefault(kind, {}), names, file.name)
+    return Catalogue(language, texts, notes, terms)
+
+
+def _add(known: dict[str, str], more: Mapping[str, str], where: str) -> None:
+    twice = set(known) & set(more)
+    assert not twice, f"{where}: said already: {sorted(twice)}"
+    known.update(more)
