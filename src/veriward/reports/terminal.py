@@ -41,7 +41,7 @@ def summary(
     """Return what a dossier says, as plain text, its table no wider than `width`; `paint` adds ANSI colours."""
     words = Catalogue.load(lang)
     width = max(width, NARROWEST)
-    lines = [*_head(dossier, words, width), *_table(_lines(dossier, words), width, paint)]
+    lines = [*_head(dossier, words, width), *table(_lines(dossier, words), width, paint)]
     lines += _foot(dossier, words, report_path, width)
     return "\n".join(lines).replace(SPACE, " ")
 
@@ -59,7 +59,7 @@ def _head(dossier: Dossier, words: Catalogue, width: int) -> list[str]:
     ]
     lines = _packed(parts, width)
     code = [f"{harmless(item['file'])}@{item['hash'][:4]}" for item in dossier.plan.get("code", ())]
-    return [*lines, *_fold(words.text("summary.code", code=code), width)] if code else lines
+    return [*lines, *folded(words.text("summary.code", code=code), width)] if code else lines
 
 
 def _packed(parts: Sequence[str], width: int) -> list[str]:
@@ -68,7 +68,7 @@ def _packed(parts: Sequence[str], width: int) -> list[str]:
     for part in parts[1:]:
         longer = lines[-1] + BETWEEN + part
         lines = [*lines[:-1], longer] if _cells(longer) <= width else [*lines, part]
-    return [line for packed in lines for line in _fold(packed, width)]
+    return [line for packed in lines for line in folded(packed, width)]
 
 
 def _lines(dossier: Dossier, words: Catalogue) -> list[Line]:
@@ -117,7 +117,7 @@ def _count(n: int, verdict: Verdict | str, words: Catalogue) -> str:
     return words.text("summary.count", n=n, verdict=words.term("verdict", verdict))
 
 
-def _table(lines: Sequence[Line], width: int, paint: bool) -> list[str]:
+def table(lines: Sequence[Line], width: int, paint: bool) -> list[str]:
     """Return the lines in columns, or each finding as a small paragraph where the columns are wider than the screen."""
     columns = max((len(line.cells) for line in lines), default=0)
     widths = [max(_cells(line.cells[i]) for line in lines if i < len(line.cells)) for i in range(columns)]
@@ -130,11 +130,11 @@ def _row(line: Line, widths: Sequence[int], width: int, paint: bool) -> list[str
     margin = len(INDENT) + 2 + widths[0] + len(GAP)
     cells = GAP.join(_pad(cell, size) for cell, size in zip(line.cells, widths, strict=False)) + GAP
     free = width - len(INDENT) - 2 - _cells(cells)
-    below = [part for text in line.below for part in _fold(text, width - margin)]
+    below = [part for text in line.below for part in folded(text, width - margin)]
     beside = line.told
     if _cells(line.told) > free:
         beside = line.verdict
-        below = _fold(line.reason or line.told, width - margin) + below
+        below = folded(line.reason or line.told, width - margin) + below
     row = f"{INDENT}{_tint(line.marker, line.colour, paint)} {cells}{_tinted(beside, line, paint)}"
     return [row.rstrip(), *(" " * margin + text for text in below)]
 
@@ -142,8 +142,8 @@ def _row(line: Line, widths: Sequence[int], width: int, paint: bool) -> list[str
 def _paragraph(line: Line, _: Sequence[int], width: int, paint: bool) -> list[str]:
     margin = len(INDENT) + 2
     texts = [GAP.join(cell for cell in line.cells[1:] if cell), line.told, *line.below]
-    head, *rest = _fold(line.cells[0], width - margin)
-    parts = rest + [part for text in texts if text for part in _fold(text, width - margin)]
+    head, *rest = folded(line.cells[0], width - margin)
+    parts = rest + [part for text in texts if text for part in folded(text, width - margin)]
     marked = f"{INDENT}{_tint(line.marker, line.colour, paint)} {head}"
     return [marked, *(" " * margin + _tinted(part, line, paint) for part in parts)]
 
@@ -162,7 +162,7 @@ def _foot(dossier: Dossier, words: Catalogue, report_path: str | Path | None, wi
     lines = [BETWEEN.join(tally or [words.text("summary.none")]) + "     " + _spent(total_cost(dossier), words)]
     if not dossier.finished:
         lines.append(words.text("summary.unfinished"))
-    lines = [part for line in lines for part in _fold(line, width)]
+    lines = [part for line in lines for part in folded(line, width)]
     heads = {"report": words.text("summary.report"), "next": words.text("summary.next")}
     size = max(_cells(head) for head in heads.values())
     if report_path is not None:  # a path and a command are there to be copied: they are never folded
@@ -170,7 +170,7 @@ def _foot(dossier: Dossier, words: Catalogue, report_path: str | Path | None, wi
     action = first(dossier)
     if action.command:
         return [*lines, f"{_pad(heads['next'], size)}{GAP}{action.command}"]
-    return [*lines, *_fold(f"{_pad(heads['next'], size)}{GAP}{action.text(words)}", width)]
+    return [*lines, *folded(f"{_pad(heads['next'], size)}{GAP}{action.text(words)}", width)]
 
 
 def total_cost(dossier: Dossier) -> Cost:
@@ -203,7 +203,7 @@ def _pad(text: str, width: int) -> str:
     return text + " " * max(width - _cells(text), 0)
 
 
-def _fold(text: str, width: int) -> list[str]:
+def folded(text: str, width: int) -> list[str]:
     """Return the text in lines of at most `width` cells."""
     from rich.console import Console
     from rich.text import Text
