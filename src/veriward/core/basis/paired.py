@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from scipy.special import betainc, gammaln, ndtri, xlog1py, xlogy
 
-from veriward.core.basis.kind import Basis, Kind, grown
+from veriward.core.basis.kind import Basis, Kind
 from veriward.core.intervals import clopper_pearson
 
 if TYPE_CHECKING:
@@ -48,9 +48,10 @@ class Paired(Kind):
         return p_at_most(basis, limit)
 
     def scaled(self, basis: Basis, factor: float) -> Basis:
-        """Return the same shares of more rows."""
-        (b, n), (c, _) = grown(basis["b"], basis["n"], factor), grown(basis["c"], basis["n"], factor)
-        return {**basis, "b": b, "c": c, "n": n}
+        """Return the same shares of more rows by the normal law: a forecast, asked for dozens of times in a row."""
+        n, value = basis["n"], self.value(basis)
+        se = math.sqrt(max((basis["b"] + basis["c"] + 1) / n - value * value, 0.0) / (n * factor))
+        return {"kind": "normal", "value": value, "se": se, "n": round(n * factor)}
 
     def reach(self, basis: Basis, limit: float, *, upwards: bool, level: float, power: float) -> float | None:
         """Return the drop that would have shown if as many rows disagreed, by the normal law."""
@@ -121,7 +122,7 @@ def _lower_end(basis: Basis, level: float) -> float:
     n = max(int(basis["n"]), 1)
     value, wanted = (basis["b"] - basis["c"]) / n, float(ndtri(level))
     fine = PRECISION * math.sqrt(max(basis["b"] + basis["c"], 1)) / n
-    low, high = -1.0, max(value, -1.0)
+    low, high = -1.0, float(max(value, -1.0))
     scores = [-_FAR, float(ndtri(min(p_at_most(basis, high), 1 - 1e-9)))]
     if scores[1] <= wanted:
         return high
