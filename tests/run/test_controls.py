@@ -51,3 +51,17 @@ def test_a_control_that_raises_is_an_error(table_folder: Path, monkeypatch: pyte
     monkeypatch.undo()
     with veriward.assess(table_folder, budget="quick") as dossier:
         assert dossier["fairness/groups"].verdict != "error", "errors are tried again"
+
+
+@pytest.mark.parametrize("method", ["refuse", "threats"])
+def test_a_check_that_raises_while_the_run_is_planned_is_an_error(
+    method: str, table_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(type(veriward.registry()["fairness/groups"]), method, broken)
+    with veriward.assess(table_folder, checks=["fairness/groups", "leakage/loss"]) as dossier:
+        assert dossier["fairness/groups"].verdict == "error"
+        assert "planted" in dossier.traceback("fairness/groups")
+        assert dossier["leakage/loss"].verdict != "error"

@@ -184,6 +184,8 @@ class Run:
                 self.found[planned.id] = evidence
 
     def _run(self, planned: Planned) -> Evidence:
+        if planned.broken is not None:
+            raise planned.broken
         if self._journal.find("start", planned.key) is None:
             self._journal.append("start", planned.key, {"id": planned.id})
         controls = run_controls(planned.check, self.opened, self.memory)

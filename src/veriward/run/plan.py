@@ -27,6 +27,9 @@ class Planned:
     threat: Threat
     settings: Mapping[str, Any]
     key: str
+    broken: Exception | None = (
+        None  # what the check raised when it was asked whether it applies: an error, never silence
+    )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for the plan's row."""
@@ -65,11 +68,13 @@ def make_plan(opened: "Opened", *, patterns: Sequence[str] | None, budget: Budge
     not_run: list[tuple[str, Note]] = []
     chosen = select(patterns)
     for check in _in_order(chosen):
-        reason = _refusal(check, opened)
-        if reason is None:
-            planned += _plan_check(check, opened, budget, seed, parts)
-        else:
-            not_run.append((check.name, reason))
+        try:
+            reason = _refusal(check, opened)
+            found = [] if reason else _plan_check(check, opened, budget, seed, parts)
+        except Exception as error:  # one check never ends the run
+            reason, found = None, [_broken(check, seed, parts, error)]
+        planned += found
+        not_run += [(check.name, reason)] if reason else []
     # a scan of the file alone would end with "pass" and exit code 0, and nothing of the model was tested
     if not planned or (patterns is None and not any(item.check.needs for item in planned)):
         raise NothingApplies(not_run)
@@ -105,6 +110,11 @@ def _plan_check(check: Check, opened: "Opened", budget: Budget, seed: int, parts
         key = digest(check.name, check.version, plain(settings), plain(threat.to_dict()), seed, read)
         planned.append(Planned(name, check, threat, settings, key))
     return planned
+
+
+def _broken(check: Check, seed: int, parts: Mapping[str, str], error: Exception) -> Planned:
+    key = digest(check.name, check.version, "broken", seed, dict(parts))
+    return Planned(check.name, check, Threat("none", "labels"), {}, key, error)
 
 
 def _model_file(opened: "Opened") -> str | None:
