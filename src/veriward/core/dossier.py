@@ -141,6 +141,12 @@ class Dossier:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DossierError(f"{self.path}: its rows are not as veriward wrote them; run veriward verify") from error
 
+    def waiting(self) -> set[str]:
+        """Return the findings whose checks have left neither evidence nor an error: they run still, or were interrupted."""
+        done = {row.key for row in self._journal.rows("evidence")}
+        done |= {str(row.body.get("evidence")) for row in self._journal.rows("error")}
+        return {item["id"] for item in self.plan["checks"] if item["key"] not in done}
+
     def _limits(self) -> Mapping[str, tuple[Judged, ...]]:
         """Return the stored judgement of the latest plan; nothing if the run did not get that far."""
         rows = [row for row in self._journal.rows("judgement") if row.body["plan"] == self._plan_row.key]
