@@ -3,6 +3,7 @@
 Wall and CPU seconds of the server per page, first visits and later ones; the promise is one second per page.
 """
 
+import itertools
 import os
 import statistics
 import subprocess
@@ -66,7 +67,7 @@ def visit(home: str, server: int) -> dict[str, Any]:
     text = urllib.request.urlopen(home).read().decode()
     keys = list(dict.fromkeys(part.split("?")[0] for part in text.split("/d/")[1:]))
     assert len(keys) == DOSSIERS
-    pairs = list(zip(keys, keys[1:], strict=False))
+    pairs = list(itertools.pairwise(keys))
     narrow = "is0=1&is1=1&max3=0.9&sort=-3"
     return {
         "list, first visit": first,

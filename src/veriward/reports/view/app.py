@@ -57,6 +57,8 @@ class Guard:
                 given = {name for name, _ in message["headers"]}
                 more = ((name.encode(), value.encode()) for name, value in HEADERS.items())
                 message["headers"] = [*message["headers"], *(pair for pair in more if pair[0] not in given)]
+            elif scope["method"] == "HEAD":
+                message["body"] = b""
             await send(message)
 
         status = self._refused(scope)
@@ -66,7 +68,7 @@ class Guard:
         text = {404: b"not found", 405: b"GET or HEAD", 421: b"another host"}[status]
         headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(text)).encode())]
         await marked({"type": "http.response.start", "status": status, "headers": headers})
-        await marked({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else text})
+        await marked({"type": "http.response.body", "body": text})
 
     def _refused(self, scope: Scope) -> int | None:
         """Return the status of a refusal, or None."""
@@ -104,8 +106,8 @@ def application(shelf: Shelf, *, secret: str, hosts: Iterable[str], lang: str = 
         at("compare", lambda site, _: compare(site, shelf)),
         # the report brings its styles with it
         at("d/{key}", lambda site, at: opened(site, shelf, at["key"]), style="'unsafe-inline'", forms="'none'"),
-        at("d/{key}/rows/{place:int}", lambda site, at: rows(site, shelf, at["key"], at["place"])),
-        at("d/{key}/row/{place:int}", lambda site, at: row(site, shelf, at["key"], at["place"])),
+        at("d/{key}/rows/{place}", lambda site, at: rows(site, shelf, at["key"], at["place"])),
+        at("d/{key}/row/{place}", lambda site, at: row(site, shelf, at["key"], at["place"])),
         Route(f"/{secret}/style.css", lambda _: Response(_style(), media_type="text/css")),
     ]
     app: Starlette = Starlette(routes=routes, exception_handlers={404: nowhere, 405: nowhere})

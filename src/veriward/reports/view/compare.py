@@ -1,6 +1,6 @@
 """Two dossiers side by side: what is new, what is fixed, how the numbers moved, and which rows changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from veriward.core.dossier import Dossier
@@ -142,5 +142,5 @@ def _pair(pair: Paired, site: Site) -> dict[str, Any]:
     }
 
 
-def _listed(rows: Sequence[int]) -> dict[str, Any]:
+def _listed(rows: Any) -> dict[str, Any]:
     return {"count": len(rows), "first": [int(row) for row in rows[:MOST_ROWS]], "more": max(len(rows) - MOST_ROWS, 0)}

@@ -11,7 +11,7 @@ from veriward.reports.numbers import listed, number
 from veriward.reports.page import verdict
 from veriward.reports.view.shelf import Shelf
 from veriward.reports.view.site import Site
-from veriward.reports.view.table import UNSEEN, Asked, Column, columns, select
+from veriward.reports.view.table import UNSEEN, Asked, Column, columns, select, whole
 from veriward.reports.view.there import NotThere
 from veriward.reports.wording import question
 
@@ -20,10 +20,10 @@ SHOWN_APART = frozenset({"clean", "adversarial", "bounds", "was", "became"})
 MOST_DETAILS = 30
 
 
-def rows(site: Site, shelf: Shelf, key: str, place: int) -> str:
+def rows(site: Site, shelf: Shelf, key: str, number_of_finding: str) -> str:
     """Return the table of a finding's rows."""
     dossier = _dossier(shelf, key)
-    finding = _finding(dossier, place)
+    place, finding = _finding(dossier, number_of_finding)
     found, asked = columns(finding), Asked.of(site.query)
     examples = {witness.row for witness in _witnesses(finding)}
     selected = select(found, asked, examples)
@@ -44,12 +44,12 @@ def rows(site: Site, shelf: Shelf, key: str, place: int) -> str:
     )
 
 
-def row(site: Site, shelf: Shelf, key: str, place: int) -> str:
+def row(site: Site, shelf: Shelf, key: str, number_of_row: str) -> str:
     """Return all that every finding says about one row of the test split."""
-    dossier = _dossier(shelf, key)
+    dossier, place = _dossier(shelf, key), whole(number_of_row)
     tables = [(i, finding, columns(finding)) for i, finding in enumerate(dossier)]
     n = max((len(found[0].values) for _, _, found in tables if found), default=0)
-    if not 0 <= place < n:
+    if place is None or not 0 <= place < n:
         raise NotThere("view.no_row")
     told = [_row_of(i, finding, found, place, site) for i, finding, found in tables]
     return site.fill(
@@ -64,11 +64,11 @@ def _dossier(shelf: Shelf, key: str) -> Dossier:
     return shelf.open(path)
 
 
-def _finding(dossier: Dossier, place: int) -> Finding:
-    found = list(dossier)
-    if not 0 <= place < len(found):
+def _finding(dossier: Dossier, number_of_finding: str) -> tuple[int, Finding]:
+    found, place = list(dossier), whole(number_of_finding)
+    if place is None or not 0 <= place < len(found):
         raise NotThere("view.no_finding")
-    return found[place]
+    return place, found[place]
 
 
 def _named(dossier: Dossier) -> dict[str, str]:

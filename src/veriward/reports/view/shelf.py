@@ -155,9 +155,9 @@ def _line(path: Path, _: State) -> Line | str:
             waiting = dossier.waiting()
             verdicts = tuple(verdict for name, verdict in dossier.verdicts().items() if name not in waiting)
             subject = dossier.subject
-            told = (str(subject.get(name, "")) for name in ("name", "task", "kind"))
-            time = str(dossier.plan.get("time", ""))
-            return Line(*told, time, verdicts, len(waiting), dossier.finished, dossier.seal is not None)
+            name, task, kind = (str(subject.get(part, "")) for part in ("name", "task", "kind"))
+            begun, sealed = str(dossier.plan.get("time", "")), dossier.seal is not None
+            return Line(name, task, kind, begun, verdicts, len(waiting), dossier.finished, sealed)
     except DossierError as error:
         return _without(path, error)
     except Exception as error:  # a foreign file may hold anything

@@ -46,10 +46,10 @@ class Asked:
     @classmethod
     def of(cls, query: Mapping[str, str]) -> "Asked":
         """Return what is asked: `is3=1`, `min2=0.5`, `max2=1`, `examples=1`, `sort=-2`, `page=4`."""
-        sort = _whole(query.get("sort", "").removeprefix("-"))
-        choices = {i: value for i, value in _numbered(query, "is")}
+        sort = whole(query.get("sort", "").removeprefix("-"))
+        choices = dict(_numbered(query, "is"))
         low, high = ({i: x for i, v in _numbered(query, end) if (x := _real(v)) is not None} for end in ("min", "max"))
-        falling, page = query.get("sort", "").startswith("-"), _whole(query.get("page", ""))
+        falling, page = query.get("sort", "").startswith("-"), whole(query.get("page", ""))
         return cls(choices, low, high, query.get("examples") == "1", sort, falling, page or 1)
 
 
@@ -96,7 +96,7 @@ def select(found: list[Column], asked: Asked, examples: Iterable[int] = ()) -> S
     for i, column in enumerate(found):
         keep &= _kept(column, asked.choices.get(i, ""), asked.low.get(i), asked.high.get(i))
     rows = np.flatnonzero(keep)
-    if asked.sort is not None and asked.sort < len(found):
+    if asked.sort is not None and 0 <= asked.sort < len(found):
         rows = rows[_order(found[asked.sort], rows, falling=asked.falling)]
     pages = max(-(-len(rows) // PAGE), 1)
     page = min(max(asked.page, 1), pages)
@@ -109,7 +109,7 @@ def _kept(column: Column, choice: str, low: float | None, high: float | None) ->
     keep = np.ones(len(column.values), bool)
     if choice == UNSEEN:
         return ~column.seen
-    if choice and (value := _whole(choice)) is not None:
+    if choice and (value := whole(choice)) is not None:
         keep &= column.seen & (column.values == value)
     if low is not None:
         keep &= column.seen & (column.values >= low)
@@ -127,14 +127,14 @@ def _order(column: Column, rows: "Array", *, falling: bool) -> "Array":
 
 
 def _numbered(query: Mapping[str, str], prefix: str) -> list[tuple[int, str]]:
-    named = ((_whole(name.removeprefix(prefix)), value) for name, value in query.items() if name.startswith(prefix))
+    named = ((whole(name.removeprefix(prefix)), value) for name, value in query.items() if name.startswith(prefix))
     return [(i, value) for i, value in named if i is not None and value]
 
 
-def _whole(text: str) -> int | None:
+def whole(text: str) -> int | None:
     """Return a whole number of few digits (an address may hold anything), or None.
 
-    >>> _whole("12"), _whole("-1"), _whole("x"), _whole("9" * 5000)
+    >>> whole("12"), whole("-1"), whole("x"), whole("9" * 5000)
     (12, -1, None, None)
     """
     try:
