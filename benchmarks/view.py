@@ -49,7 +49,9 @@ def run() -> dict[str, Any]:
                 server.terminate()
     for page, seconds in found.items():
         wall, cpu = seconds["wall"], seconds["cpu"]
-        print(f"{page:34} median {wall['median']:.3f} s, at most {wall['max']:.3f} s; CPU {cpu['median']:.3f} s")
+        print(
+            f"{page:34} median {wall['median']:.3f} s, at most {wall['max']:.3f} s; CPU {cpu['median']:.2f}, {cpu['max']:.2f} s"
+        )
     kept = all(seconds["wall"]["max"] <= PROMISE for seconds in found.values())
     return {
         "dossiers": DOSSIERS,

@@ -491,6 +491,33 @@ def test_a_dossier_that_is_being_written(tmp_path: Path) -> None:
         assert journal.damage() == []
 
 
+KILLED = """
+import os, signal, sys
+from veriward.core.journal import Journal
+connection = Journal(sys.argv[1], write=True)._connection
+connection.execute("PRAGMA cache_size=1")  # pages of the transaction reach the file before its end
+connection.execute("BEGIN")
+for i in range(200):
+    connection.execute("INSERT INTO blob VALUES (?, ?)", (str(i), b"z" * 9000))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_dossier_whose_writer_was_killed_is_shown_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "killed.ward"
+    write(path, ALL["unjudged"]()).close()
+    subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False, timeout=60)
+    before = {file.name: sha256(file.read_bytes()).digest() for file in tmp_path.iterdir()}
+    assert set(before) == {"killed.ward", "killed.ward-journal", "killed.ward.lock"}
+    own = client(tmp_path)
+    text = Reader(get(own).text).text
+    assert "not finished" in text
+    assert "chain intact" in text
+    assert get(own, f"d/{key_of(path)}").status_code == 200
+    assert get(own, f"d/{key_of(path)}/rows/0").status_code == 200
+    assert {file.name: sha256(file.read_bytes()).digest() for file in tmp_path.iterdir()} == before
+
+
 def test_a_page_follows_its_file(tmp_path: Path) -> None:
     path = tmp_path / "x.ward"
     write(path, Draft(subject(), {"evasion/linf": evasion(90, 10, 100)}, finish=False)).close()

@@ -105,7 +105,7 @@ def application(shelf: Shelf, *, secret: str, hosts: Iterable[str], lang: str = 
         at("", lambda site, _: listing(site, shelf)),
         at("compare", lambda site, _: compare(site, shelf)),
         # the report brings its styles with it
-        at("d/{key}", lambda site, at: opened(site, shelf, at["key"]), style="'unsafe-inline'", forms="'none'"),
+        at("d/{key}", lambda site, at: opened(site, shelf, at["key"]), style="'self' 'unsafe-inline'", forms="'none'"),
         at("d/{key}/rows/{place}", lambda site, at: rows(site, shelf, at["key"], at["place"])),
         at("d/{key}/row/{place}", lambda site, at: row(site, shelf, at["key"], at["place"])),
         Route(f"/{secret}/style.css", lambda _: Response(_style(), media_type="text/css")),

@@ -21,7 +21,7 @@ State = tuple[object, ...]
 OPENED = 6  # dossiers kept in memory
 PAGES = 12  # rendered reports kept
 LISTED = 2000  # lines of the list kept
-CHECK_SECONDS = 0.4  # spent on chains and blobs for one list; the rest is checked on the next, or when opened
+CHECK_SECONDS = 0.3  # spent on chains and blobs for one list; the rest is checked on the next, or when opened
 CHECKED_IN_LIST = 64 << 20  # bytes; larger files are checked when they are opened
 CHECKED_WHILE_WRITTEN = 256 << 20  # a writer would wait too long for larger ones
 
