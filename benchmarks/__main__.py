@@ -8,7 +8,7 @@ from pathlib import Path
 
 from veriward.run.environment import environment
 
-NAMES = ("judge", "null", "gate", "fairness", "scan")
+NAMES = ("judge", "null", "gate", "fairness", "scan", "view")
 
 
 def main(names: list[str]) -> int:

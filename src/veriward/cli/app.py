@@ -9,7 +9,7 @@ import typer
 from veriward import __version__
 from veriward.core.errors import DangerousArtefact, UnknownArtefact, VeriwardError
 
-VERBS = ("demo", "init", "assess", "report", "gate", "checks", "scan", "sign", "verify", "convert", "key")
+VERBS = ("demo", "init", "assess", "report", "gate", "view", "checks", "scan", "sign", "verify", "convert", "key")
 CRASH, INTERRUPTED, WRONG = 70, 130, 2
 NOBODY_READS = 141  # what shells say of a program whose reader (head, a pager) went away: 128 + SIGPIPE
 CODES: dict[type[VeriwardError], int] = {DangerousArtefact: 1, UnknownArtefact: 3}

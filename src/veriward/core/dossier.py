@@ -21,9 +21,9 @@ PLAN = {"subject": dict, "policy": dict, "environment": dict, "checks": list, "n
 class Dossier:
     """Read-only view of a `.ward` file, under its latest plan. `dossier["evasion/linf"]` is a Finding."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, untouched: bool = False) -> None:
         self.path = Path(path)
-        self._journal = Journal(self.path)
+        self._journal = Journal(self.path, untouched=untouched)
         plans = list(self._journal.rows("plan"))
         if not plans:
             self._journal.close()
@@ -39,6 +39,13 @@ class Dossier:
     def open(cls, path: str | Path) -> "Dossier":
         """Open a dossier; runs no code of anybody's. Raises DossierError if it is corrupt or none."""
         return cls(path)
+
+    @classmethod
+    def snapshot(cls, path: str | Path) -> "Dossier":
+        """Return a dossier as it is at this moment, read whole and closed: nothing is written, and no writer waits long."""
+        with cls(path, untouched=True) as dossier:
+            _ = dossier.findings, dossier.finished, dossier.seal, dossier.head
+        return dossier
 
     def __enter__(self) -> "Dossier":
         return self
@@ -72,19 +79,19 @@ class Dossier:
         """Checks that were not run, each with its reason."""
         return list(self.plan["not_run"])
 
-    @property
+    @cached_property
     def finished(self) -> bool:
         """Whether the latest plan was run to its end."""
         ends = list(self._journal.rows("finish"))
         return bool(ends) and ends[-1].seq > self._plan_row.seq
 
-    @property
+    @cached_property
     def seal(self) -> dict[str, Any] | None:
         """The latest seal, unverified: `veriward verify` checks it."""
         seals = list(self._journal.rows("seal"))
         return seals[-1].body if seals else None
 
-    @property
+    @cached_property
     def head(self) -> str:
         """The link of the last row: it names everything in the file."""
         last = self._journal.last()
@@ -126,6 +133,20 @@ class Dossier:
         """Return the evidence of the latest plan by finding id; checks that raised are absent."""
         return {name: f.evidence for name, f in self.findings.items() if f.evidence is not None}
 
+    def verdicts(self) -> dict[str, Verdict]:
+        """Return the verdict of every finding of the latest plan, without reading its evidence."""
+        try:
+            limits, found = self._limits(), {row.key for row in self._journal.rows("evidence")}
+            return {i["id"]: _verdict(i["key"] in found, limits.get(i["id"])) for i in self.plan["checks"]}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DossierError(f"{self.path}: its rows are not as veriward wrote them; run veriward verify") from error
+
+    def waiting(self) -> set[str]:
+        """Return the findings whose checks have left neither evidence nor an error: they run still, or were interrupted."""
+        done = {row.key for row in self._journal.rows("evidence")}
+        done |= {str(row.body.get("evidence")) for row in self._journal.rows("error")}
+        return {item["id"] for item in self.plan["checks"] if item["key"] not in done}
+
     def _limits(self) -> Mapping[str, tuple[Judged, ...]]:
         """Return the stored judgement of the latest plan; nothing if the run did not get that far."""
         rows = [row for row in self._journal.rows("judgement") if row.body["plan"] == self._plan_row.key]
@@ -138,12 +159,11 @@ class Dossier:
         row = self._journal.find("evidence", item["key"])
         evidence = Evidence.from_dict(self._journal.read(row)) if row else None
         error = None if evidence else self._error(item["key"])
-        verdict: Verdict = "error" if evidence is None else "inconclusive" if limits is None else _of(limits)
         return Finding(
             id=item["id"],
             check=item["check"],
             question=item["question"],
-            verdict=verdict,
+            verdict=_verdict(evidence is not None, limits),
             evidence=evidence,
             limits=limits or (),
             severity=_severity(limits or ()),
@@ -186,8 +206,11 @@ def read_plan(journal: Journal, row: Row) -> dict[str, Any]:
     return plan
 
 
-def _of(limits: tuple[Judged, ...]) -> Verdict:
-    return worst([limit.verdict for limit in limits])
+def _verdict(found: bool, limits: tuple[Judged, ...] | None) -> Verdict:
+    """Return a finding's verdict: a check without evidence is an error, evidence that nobody judged is undecided."""
+    if not found:
+        return "error"
+    return "inconclusive" if limits is None else worst([limit.verdict for limit in limits])
 
 
 def _severity(limits: tuple[Judged, ...]) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 from veriward.core.canonical import canonical, digest
 from veriward.core.errors import DossierError
 from veriward.core.packing import pack, references, unpack
+from veriward.core.untouched import connect_untouched, refuse_foreign_journal
 
 APPLICATION_ID = 0x57415244  # "WARD"
 VERSION = 1
@@ -65,13 +66,17 @@ class Row:
 
 
 class Journal:
-    """An open dossier file. Close it, or use it as a context."""
+    """An open dossier file. Close it, or use it as a context.
 
-    def __init__(self, path: str | Path, *, write: bool = False) -> None:
+    A reader rolls back what a killed writer left, which is to write; `untouched` never writes, and all that it reads is
+    of one moment: close it soon, for a writer waits for it.
+    """
+
+    def __init__(self, path: str | Path, *, write: bool = False, untouched: bool = False) -> None:
         self.path = Path(path)
         self._lock = _lock(self.path) if write else None
         try:
-            self._connection = _connect(self.path, write=write)
+            self._connection = _connect(self.path, write=write, untouched=untouched)
         except BaseException:
             self._release()
             raise
@@ -246,27 +251,25 @@ def _open_side(side: Path) -> int:
         raise DossierError(f"{side.parent}: {text}") from error
 
 
-def _connect(path: Path, *, write: bool) -> sqlite3.Connection:
+def _connect(path: Path, *, write: bool, untouched: bool) -> sqlite3.Connection:
     fresh = not path.exists() or path.stat().st_size == 0
     if fresh and not write:
         raise DossierError(f"{path}: no dossier there; veriward assess writes one")
     if not fresh and not path.is_file():
         raise DossierError(f"{path}: not a file; want a .ward file")
+    refuse_foreign_journal(path)
     try:
-        return _open_checked(path, write=write, fresh=fresh)
+        return _open_checked(path, write=write, fresh=fresh, untouched=untouched)
     except sqlite3.Error as error:
         raise DossierError(f"{path}: cannot open the dossier: {error}; {_remedy(str(error))}") from error
 
 
-def _open_checked(path: Path, *, write: bool, fresh: bool) -> sqlite3.Connection:
-    # a reader, too, must be able to roll back what a killed writer left: read-only only where the folder is
-    mode = "rwc" if write else ("rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "ro")
-    uri = f"{path.resolve().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(uri, uri=True, timeout=10, check_same_thread=False)
+def _open_checked(path: Path, *, write: bool, fresh: bool, untouched: bool) -> sqlite3.Connection:
+    connection = connect_untouched(path) if untouched else _open_mode(path, write=write)
     try:
         connection.text_factory = _text
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_BYTES)
-        for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "synchronous=FULL"):
+        for pragma in ("trusted_schema=OFF", "cell_size_check=ON", *(("synchronous=FULL",) if write else ())):
             connection.execute(f"PRAGMA {pragma}")
         if fresh:
             _create(connection)
@@ -277,6 +280,13 @@ def _open_checked(path: Path, *, write: bool, fresh: bool) -> sqlite3.Connection
         connection.close()
         raise
     return connection
+
+
+def _open_mode(path: Path, *, write: bool) -> sqlite3.Connection:
+    # a reader, too, must be able to roll back what a killed writer left: read-only only where the folder is
+    mode = "rwc" if write else ("rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "ro")
+    uri = f"{path.resolve().as_uri()}?mode={mode}"
+    return sqlite3.connect(uri, uri=True, timeout=10, check_same_thread=False)
 
 
 def _text(data: bytes) -> str:

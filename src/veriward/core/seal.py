@@ -38,9 +38,12 @@ def seal(journal: Journal, key: Path, *, policy: str, time: str) -> int:
     return last.seq
 
 
-def verify(path: Path, key: Path | None = None) -> Verification:
-    """Check chain, blobs, the end of the run and the seals of a dossier; imports no torch and no scipy."""
-    with Journal(path) as journal:
+def verify(path: Path, key: Path | None = None, *, untouched: bool = False) -> Verification:
+    """Check chain, blobs, the end of the run and the seals of a dossier; imports no torch and no scipy.
+
+    `untouched`: without rolling back what a killed writer left, and all of one moment, for which a writer waits.
+    """
+    with Journal(path, untouched=untouched) as journal:
         damage = journal.damage()
         rows = list(journal.rows())
     sealed, seal_damage, seal_notes = _check_seals(rows, key)
