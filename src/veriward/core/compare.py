@@ -81,8 +81,8 @@ def compare(new: Dossier, old: Dossier, *, margin: float = MARGIN) -> Comparison
     """
     if not 0 <= margin < 1:
         raise SettingsError(f"--margin {margin}: want a share, at least 0 and less than 1, e.g. 0.02")
-    same_rows = _same_rows(new, old)
-    if not same_rows and new.subject["name"] != old.subject["name"]:
+    pairable = same_rows(new, old)
+    if not pairable and new.subject["name"] != old.subject["name"]:
         raise SettingsError(
             f"--baseline {old.path}: holds the subject {old.subject['name']!r} on other test rows, "
             f"not {new.subject['name']!r}; give an older dossier of the same subject"
@@ -90,7 +90,7 @@ def compare(new: Dossier, old: Dossier, *, margin: float = MARGIN) -> Comparison
     refused: list[tuple[str, Note]] = []
     drops: list[tuple[str, str, Estimate]] = []
     for name in new.findings:
-        reason = _incomparable(new.findings[name], old.findings.get(name), same_rows)
+        reason = _incomparable(new.findings[name], old.findings.get(name), pairable)
         if reason is None:
             drops += [(name, metric, found) for metric, found in _drops(new.findings[name], old.findings[name])]
         elif _graded(new.findings[name]):
@@ -103,7 +103,8 @@ def compare(new: Dossier, old: Dossier, *, margin: float = MARGIN) -> Comparison
     return Comparison(margin, tuple(moved), tuple(_changes(new, old)), tuple(refused))
 
 
-def _same_rows(new: Dossier, old: Dossier) -> bool:
+def same_rows(new: Dossier, old: Dossier) -> bool:
+    """Return whether two dossiers speak about the same test rows, by the fingerprint of the data."""
     rows = [dossier.subject["fingerprints"].get("test") for dossier in (new, old)]
     return rows[0] is not None and rows[0] == rows[1]
 
@@ -119,13 +120,13 @@ def _graded(finding: Finding) -> bool:
     return any(name in finding.outcomes for name in (*SHARES, *AMOUNTS))
 
 
-def _incomparable(new: Finding, old: Finding | None, same_rows: bool) -> Note | None:
+def _incomparable(new: Finding, old: Finding | None, pairable: bool) -> Note | None:
     """Return why the rows of two findings cannot be paired, None where they can."""
     if old is None:
         return note("compare.no_baseline")
     if new.evidence is None or old.evidence is None:
         return note("compare.no_evidence")
-    if not same_rows:
+    if not pairable:
         return note("compare.other_rows")
     if new.evidence.version != old.evidence.version:
         return note("compare.other_version", old=old.evidence.version, new=new.evidence.version)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from veriward.core.compare import same_rows
 from veriward.core.dossier import Dossier
 from veriward.core.estimate import Estimate
 from veriward.core.finding import Finding
@@ -10,7 +11,7 @@ from veriward.reports.numbers import interval, number, p_value, point
 from veriward.reports.page import verdict
 from veriward.reports.view.explore import outcome
 from veriward.reports.view.listing import moment
-from veriward.reports.view.paired import Paired, paired, same_rows
+from veriward.reports.view.paired import Paired, paired
 from veriward.reports.view.shelf import Shelf
 from veriward.reports.view.site import Site
 from veriward.reports.view.there import NotThere

@@ -1,10 +1,9 @@
 """Which rows got worse and which better between two dossiers over the same test rows."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from veriward.core.dossier import Dossier
+from veriward.core.compare import SHARES
 from veriward.core.finding import Finding
 from veriward.reports.view.table import Column, columns
 
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-GOOD = {"correct": 1, "robust": 1, "broken": 0}  # which answer one wants of a row; others have no better side
+GOOD = {**dict.fromkeys(SHARES, 1), "broken": 0}  # which answer one wants of a row; others have no better side
 
 
 @dataclass(frozen=True)
@@ -44,17 +43,6 @@ class Paired:
         found = drop("drop", len(self.worse), len(self.better), self.rows)
         assert found.value is not None and found.low is not None and found.high is not None
         return found.value, found.low, found.high
-
-
-def same_rows(a: Dossier, b: Dossier) -> bool:
-    """Return whether both dossiers speak about the same test rows, by the fingerprint of the data."""
-    first, second = (_fingerprint(dossier.subject) for dossier in (a, b))
-    return first is not None and first == second
-
-
-def _fingerprint(subject: Mapping[str, Any]) -> str | None:
-    found = subject.get("fingerprints")
-    return str(found["test"]) if isinstance(found, Mapping) and found.get("test") else None
 
 
 def paired(a: Finding, b: Finding) -> list[Paired]:
