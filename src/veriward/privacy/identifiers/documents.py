@@ -12,7 +12,10 @@ from veriward.privacy.identifiers.identifier import Identifier
 
 _WITH_LETTERS = re.compile(r"[A-Za-z](?<![0-9A-Za-z].)[A-Za-z]?[0-9]{7,10}(?![0-9A-Za-z])")
 _DIGITS = re.compile(r"[0-9](?<![0-9A-Za-z].)[0-9]{7,8}(?![0-9A-Za-z])(?![.-][0-9])")
-_WORDS = {"passport": re.compile(r"(?i:护照|passport)"), "travel_permit": re.compile(r"(?i:通行证|回乡证|台胞证|travel.?permit)")}
+_WORDS = {
+    "passport": re.compile(r"(?i:护照|passport)"),
+    "travel_permit": re.compile(r"(?i:通行证|回乡证|台胞证|travel.?permit)"),
+}
 _CLOSE = 10  # digits alone must follow the word at once
 _DIGITS_ALONE = {"passport": 9, "travel_permit": 8}
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 WIDE = 0xFEE0  # between a full-width form and its ASCII character
 DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
 SPACES = "\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000\t"
-_WIDE_OR_SIGN = re.compile(f"[{DASHES}{SPACES}\uff05\uff08\uff09\uff0b\uff0e\uff10-\uff19\uff20-\uff3a\uff3f\uff41-\uff5a\ufe6b]+")
+_WIDE_OR_SIGN = re.compile(
+    f"[{DASHES}{SPACES}\uff05\uff08\uff09\uff0b\uff0e\uff10-\uff19\uff20-\uff3a\uff3f\uff41-\uff5a\ufe6b]+"
+)
 _OTHER_DIGIT = re.compile(r"\d(?<![0-9])")  # the look-behind comes second: a search for one set of characters is fast
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\u20e3\U000e0000-\U000e01ef]"

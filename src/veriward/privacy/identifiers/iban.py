@@ -1,4 +1,4 @@
-"""International bank account numbers: ISO 13616 with the check digits of ISO 7064 MOD 97-10, and the length of each country."""
+"""International bank account numbers (ISO 13616): check digits of ISO 7064 MOD 97-10, and the length of each country."""
 
 import re
 from collections.abc import Iterator
@@ -7,16 +7,13 @@ from functools import cache
 from veriward.privacy.identifiers.identifier import Identifier
 
 # Country and length, from the IBAN registry of SWIFT (release 99, 2024).
-LENGTHS = {
-    text[:2]: int(text[2:])
-    for text in (
-        "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18 DO28 EE20 EG29 "
-        "ES24 FI18 FK18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HN28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 "
-        "LB28 LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MN20 MR27 MT31 MU30 NI28 NL18 NO15 OM23 PK24 PL28 PS29 "
-        "PT25 QA29 RO24 RS22 RU33 SA24 SC31 SD18 SE24 SI19 SK24 SM27 SO23 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20 "
-        "YE30"
-    ).split()
-}
+_REGISTRY = """
+AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18 DO28 EE20 EG29 ES24 FI18
+FK18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HN28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20
+LU20 LV21 LY25 MC27 MD24 ME22 MK19 MN20 MR27 MT31 MU30 NI28 NL18 NO15 OM23 PK24 PL28 PS29 PT25 QA29 RO24 RS22 RU33 SA24
+SC31 SD18 SE24 SI19 SK24 SM27 SO23 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20 YE30
+"""
+LENGTHS = {entry[:2]: int(entry[2:]) for entry in _REGISTRY.split()}
 _START = re.compile(r"[A-Za-z]{2}[0-9]{2} ?[0-9A-Za-z]")
 _PREFIX = re.compile(r"(?<![0-9A-Za-z])(?:IBAN)?\Z", re.IGNORECASE)
 

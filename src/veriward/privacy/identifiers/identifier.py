@@ -29,7 +29,9 @@ class Identifier:
 class Recogniser(Protocol):
     """Finds identifiers in texts. Ours is `patterns.Patterns`; others come in under `veriward.recognisers`."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What reports call it."""
 
     def find(self, texts: Sequence[str], hint: str = "") -> Iterable[tuple[int, Identifier]]:
         """Yield (number of the text, what was found in it), in any order.

@@ -11,7 +11,7 @@ _DOMAIN = re.compile(
     r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}(?P<top>[A-Za-z]{2,24})(?![A-Za-z0-9@])(?!-[A-Za-z0-9])"
 )
 _LOCAL = re.compile(r"(?<![A-Za-z0-9.!#$%&'*+/=?^_`{|}~-])[A-Za-z0-9_](?:[A-Za-z0-9._%+'-]*[A-Za-z0-9_%+-])?\Z")
-FILES = frozenset("png jpg jpeg gif svg webp bmp ico css js".split())  # icon@2x.png is no address
+FILES = frozenset(["png", "jpg", "jpeg", "gif", "svg", "webp", "bmp", "ico", "css", "js"])  # icon@2x.png is no address
 
 
 def find(text: str, hint: str = "") -> Iterator[Identifier]:

@@ -1,7 +1,7 @@
 """Chinese mobile numbers: eleven digits in the segments that the ministry (MIIT) had given out by 2024, +86 before them.
 
-Segments of machines (140, 141, 144: thirteen digits) and of satellites (1349, 1740) are no person's; 154, 160, 161, 163, 164,
-168, 169, 179 and 194 are not given out. Numbers that a word calls those of an order or a parcel are left out.
+Segments of machines (140, 141, 144: thirteen digits) and of satellites (174) are no person's; 154, 160, 161, 163, 164, 168,
+169, 179 and 194 are not given out. Numbers that a word calls those of an order or a parcel are left out.
 """
 
 import re

@@ -22,7 +22,9 @@ def installed() -> tuple[Recogniser, ...]:
         made = point.load()
         made = made() if isinstance(made, type) or not hasattr(made, "find") else made
         if not isinstance(made, Recogniser):
-            raise SettingsError(f"recogniser {point.name} ({point.value}): has no name and find; see docs/identifiers.md")
+            raise SettingsError(
+                f"recogniser {point.name} ({point.value}): has no name and find; see docs/identifiers.md"
+            )
         if made.name in [other.name for other in found]:
             raise SettingsError(f"recogniser {made.name!r} is installed twice; give one of them another name")
         found.append(made)
@@ -66,4 +68,6 @@ def scan_texts(
 
 def _check(name: str, one: Identifier, length: int) -> None:
     if not (isinstance(one.kind, str) and one.kind and 0 <= one.start < one.end <= length):
-        raise SettingsError(f"recogniser {name!r}: gave {one.kind!r} from {one.start} to {one.end} of {length} characters")
+        raise SettingsError(
+            f"recogniser {name!r}: gave {one.kind!r} from {one.start} to {one.end} of {length} characters"
+        )

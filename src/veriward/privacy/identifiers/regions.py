@@ -54,7 +54,7 @@ def prefectures() -> frozenset[int]:
     >>> 1101 in prefectures(), 9901 in prefectures()
     (True, False)
     """
-    found = set()
+    found: set[int] = set()
     for province, ranges in PREFECTURES.items():
         for text in ranges.split():
             first, _, last = text.partition("-")

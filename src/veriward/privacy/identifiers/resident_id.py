@@ -70,10 +70,10 @@ def check_character(digits: str) -> str:
 
 
 def _born(year: str, day: str) -> bool:
-    if not OLDEST <= int(year):
+    if not int(year) >= OLDEST:
         return False
     try:
         born = datetime.date(int(year), int(day[:2]), int(day[2:]))
     except ValueError:
         return False
-    return born <= datetime.date.today()  # noqa: DTZ011 -- nobody is born tomorrow, in any time zone
+    return born <= datetime.date.today()

@@ -7,14 +7,13 @@ from veriward.privacy.identifiers.context import near
 from veriward.privacy.identifiers.identifier import Identifier
 
 # 20 CFR 422.103 and ssa.gov/employer/randomization.html: no area 000, 666 or 900-999, no group 00, no serial 0000.
-_SOCIAL = re.compile(
-    r"[0-8](?<![0-9].)(?<![0-9]-.)[0-9]{2}([ -]?)(?!00)[0-9]{2}\1(?!0000)[0-9]{4}(?![0-9])(?!-[0-9])"
-)
+_SOCIAL = re.compile(r"[0-8](?<![0-9].)(?<![0-9]-.)[0-9]{2}([ -]?)(?!00)[0-9]{2}\1(?!0000)[0-9]{4}(?![0-9])(?!-[0-9])")
 _SOCIAL_WORDS = re.compile(r"(?i:\bssn|social.?sec|社会安全号|社安号|社保号)")
 ADVERTISED = frozenset({"078051120", "219099999", "457555462"})  # printed in advertisements, void since
 # NANP: area and exchange begin with 2-9; neither is N11; areas N9X are kept for growth and N00 are services.
 _PHONE = re.compile(
-    r"[2-9](?<![0-9].)(?<![0-9][.-].)(?!00|11)[0-8][0-9](?:\)[ -]?|[ .-]?)[2-9](?!11)[0-9]{2}[ .-]?[0-9]{4}(?![0-9])(?![.-][0-9])"
+    r"[2-9](?<![0-9].)(?<![0-9][.-].)(?!00|11)[0-8][0-9](?:\)[ -]?|[ .-]?)[2-9](?!11)[0-9]{2}[ .-]?[0-9]{4}"
+    r"(?![0-9])(?![.-][0-9])"
 )
 _COUNTRY = re.compile(r"(?:(?<![0-9])\+?1[ .-]?)?\(?\Z")
 _PHONE_WORDS = re.compile(r"(?i:phone|mobile|\bcell|\btel|\bcall|\bfax|电话|手机|联系)")

@@ -1,4 +1,4 @@
-"""统一社会信用代码, the unified social credit code of organisations and sole traders: GB 32100-2015, check character included.
+"""统一社会信用代码, the unified social credit code of organisations and sole traders: GB 32100-2015.
 
 Authority (1), kind (1), region (6), organisation (9), check character, in an alphabet without I, O, S, V, Z.
 """

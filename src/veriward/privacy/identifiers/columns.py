@@ -22,7 +22,7 @@ SMALLEST = 10**10  # no identifier of these kinds is a smaller number
 EXACT = 2**53
 LARGEST = 2**63 - 1024  # the largest double below 2^63
 DAYS = np.array([0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
-LONGEST_CARD, SHORTEST_CARD = 19, 13
+LONGEST_CARD, SHORTEST_CARD = 19, 14
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,12 @@ def _short_identity(numbers: Array) -> Array:
 
 def _born(dates: Array) -> Array:
     """Return which numbers YYYYMMDD are dates of the past on which somebody alive may have been born."""
-    today = datetime.date.today()  # noqa: DTZ011 -- nobody is born tomorrow, in any time zone
+    today = datetime.date.today()
     year, month, day = dates // 10_000, dates // 100 % 100, dates % 100
     leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
     last = DAYS[np.where(month <= 12, month, 0)] - ((month == 2) & ~leap)
     until = today.year * 10_000 + today.month * 100 + today.day
-    return (year >= OLDEST) & (dates <= until) & (day >= 1) & (day <= last)
+    return np.asarray((year >= OLDEST) & (dates <= until) & (day >= 1) & (day <= last))
 
 
 def _cards(numbers: Array) -> Array:
