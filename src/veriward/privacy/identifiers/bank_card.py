@@ -3,7 +3,9 @@
 import re
 from collections.abc import Iterator
 
+from veriward.privacy.identifiers.context import in_code
 from veriward.privacy.identifiers.identifier import Identifier
+from veriward.privacy.identifiers.resident_id import is_dated
 
 # First six digits from, to; the lengths in use. As the networks publish them, see en.wikipedia.org/wiki/Payment_card_number;
 # lengths that ISO/IEC 7812 would allow but nobody prints are left out: one number in ten has a right check digit by chance.
@@ -49,7 +51,7 @@ def find(text: str, hint: str = "") -> Iterator[Identifier]:
     """
     for found in _NUMBER.finditer(text):
         number = found[0].translate(_SEPARATORS)
-        if is_issued(number) and luhn(number):
+        if is_issued(number) and luhn(number) and not (in_code(text, found.start()) or is_dated(number)):
             yield Identifier("bank_card", *found.span(), "checksum")
 
 

@@ -14,11 +14,12 @@ from veriward.privacy.identifiers.identifier import Identifier
 
 _FOUR = re.compile(r"[0-9](?<![0-9.][0-9])[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?![0-9A-Za-z])(?!\.[0-9])")
 _VERSION = re.compile(
-    r"(?i:(?<![a-z])v|(?<![a-z])ver|version|release|build|rev|firmware|section|chapter|版本|版|固件|驱动|系统|第)[^0-9]{0,4}\Z"
+    r"(?i:(?<![a-z])v|(?<![a-z])ver|version|release|build|rev|firmware|section|chapter|版本|版|固件|驱动|系统|第)"
+    r"(?:号|是|为|到|[.:_ -]){0,3}\Z"
 )
 _CHAPTER = re.compile(r"\s?[版章节条款]")
 _ADDRESS = re.compile(r"(?i:\bip|address|host|server|地址|登录|登陆|服务器|网关|主机)")
-_LETTERS = re.compile(r"(?i:(?<!ip)[a-z])\Z")
+_LETTERS = re.compile(r"(?i:[a-oq-z]|(?<!i)p)\Z")  # v1.2.3.40, but IP1.2.3.40
 _SIX = re.compile(r"[0-9A-Fa-f:]{5,}")
 LONGEST_SIX = 40  # eight groups of four, seven colons, one more that a sentence may add
 FEWEST_GROUPS = 3

@@ -48,6 +48,11 @@ def is_valid(number: str) -> bool:
     return _born(number[6:10], number[10:14]) and number[17].upper() == check_character(number[:17])
 
 
+def is_dated(number: str) -> bool:
+    """Return whether 18 digits are an identity number but for a wrong check digit: a slip of the pen is no bank card."""
+    return len(number) == 18 and is_region(number[:6]) and _born(number[6:10], number[10:14])
+
+
 def is_valid_short(number: str) -> bool:
     """Return whether 15 digits have a region and a date of birth; nothing else can be checked.
 

@@ -12,7 +12,7 @@ _SOCIAL_WORDS = re.compile(r"(?i:\bssn|social.?sec|社会安全号|社安号|社
 ADVERTISED = frozenset({"078051120", "219099999", "457555462"})  # printed in advertisements, void since
 # NANP: area and exchange begin with 2-9; neither is N11; areas N9X are kept for growth and N00 are services.
 _PHONE = re.compile(
-    r"[2-9](?<![0-9].)(?<![0-9][.-].)(?!00|11)[0-8][0-9](?:\)[ -]?|[ .-]?)[2-9](?!11)[0-9]{2}[ .-]?[0-9]{4}"
+    r"[2-9](?:(?<![0-9].)|(?<=\+1.))(?<![0-9][.-].)(?!00|11)[0-8][0-9](?:\)[ -]?|[ .-]?)[2-9](?!11)[0-9]{2}[ .-]?[0-9]{4}"
     r"(?![0-9])(?![.-][0-9])"
 )
 _COUNTRY = re.compile(r"(?:(?<![0-9])\+?1[ .-]?)?\(?\Z")

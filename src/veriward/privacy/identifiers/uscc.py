@@ -7,10 +7,22 @@ import re
 from collections.abc import Iterator
 
 from veriward.privacy.identifiers.identifier import Identifier
-from veriward.privacy.identifiers.regions import PROVINCES
+from veriward.privacy.identifiers.regions import is_region
 
 ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
-NATIONAL = 10  # the region of organisations that are registered with a ministry
+NATIONAL = "100000"  # the region of organisations that are registered with a ministry
+AUTHORITIES = {
+    "1": "1239",
+    "2": "19",
+    "3": "123459",
+    "4": "19",
+    "5": "1239",
+    "6": "129",
+    "7": "129",
+    "8": "19",
+    "9": "123",
+}
+AUTHORITIES |= {"A": "19", "N": "1239", "Y": "1"}  # and the kinds that each registers: GB 32100-2015, table 1
 _LETTERS = "0-9A-HJ-NP-RTUW-Ya-hj-np-rtuw-y"
 _CODE = re.compile(
     rf"[1-9ANYany](?<![0-9A-Za-z].)(?:[1-59Aa][0-9]{{6}}[{_LETTERS}]{{10}}(?![0-9A-Za-z])"
@@ -31,9 +43,10 @@ def find(text: str, hint: str = "") -> Iterator[Identifier]:
 
 
 def is_valid(code: str) -> bool:
-    """Return whether 18 characters have a region and the right check character."""
-    province = int(code[2:4])
-    return (province in PROVINCES or province == NATIONAL) and code[17] == check_character(code[:17])
+    """Return whether 18 characters have an authority, a kind that it registers, a region and the right check character."""
+    if code[1] not in AUTHORITIES.get(code[0], "") or not (code[2:8] == NATIONAL or is_region(code[2:8])):
+        return False
+    return code[17] == check_character(code[:17])
 
 
 def check_character(code: str) -> str:
