@@ -64,7 +64,7 @@ def gather(
     hidden = [part["declared_rows"] for part in parts]
     plain = [part["undeclared_rows"] for part in parts]
     for (column, _), rows in kept.items():
-        (hidden if _base(column) in declared else plain).append(rows)
+        (hidden if column in declared else plain).append(rows)
     rows, undeclared = _union([*hidden, *plain]), _union(plain)
     total = open_total(opened, split)
     seen = [part["seen"] for part in parts if part["seen"] is not None]
@@ -75,7 +75,7 @@ def gather(
         _union(seen) if seen else slice(None),
         rows,
         len(rows) - len(undeclared),
-        tuple(sorted(name for name in declared if any(_base(column) == name for column, _ in counts))),
+        tuple(sorted(name for name in declared if any(column == name for column, _ in counts))),
         counts,
         present,
         tuple(sorted({column for column, _ in kept})),
@@ -97,11 +97,6 @@ def open_total(opened: Opened, split: str) -> int:
 def _declared(opened: Opened) -> frozenset[str]:
     data = opened.subject.data
     return frozenset([*data.private, *([data.id] if data.id else [])])
-
-
-def _base(column: str) -> str:
-    """Return the array that a column of a matrix belongs to."""
-    return column.partition("[")[0]
 
 
 def _summed(pairs: Any) -> dict[Any, int]:

@@ -79,7 +79,7 @@ def cells(name: str, raw: Any) -> Iterator[tuple[str, list[str] | None, Array]]:
     values = raw.to_numpy() if hasattr(raw, "to_numpy") else np.asarray(raw)
     if values.ndim == 2:
         for number in range(values.shape[1]) if is_readable(values) else ():
-            yield f"{name}[{number}]", None, values[:, number]
+            yield f"{name}{number}", None, values[:, number]  # as the rest of the house calls it
     elif values.dtype.kind in "iuf":
         yield name, None, values
     elif values.dtype.kind in "OUS":

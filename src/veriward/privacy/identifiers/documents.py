@@ -16,7 +16,7 @@ _WORDS = {
     "passport": re.compile(r"(?i:护照|passport)"),
     "travel_permit": re.compile(r"(?i:通行证|回乡证|台胞证|travel.?permit)"),
 }
-_CLOSE = 10  # digits alone must follow the word at once
+_CLOSE = 16  # digits alone must follow the word at once
 _DIGITS_ALONE = {"passport": 9, "travel_permit": 8}
 
 

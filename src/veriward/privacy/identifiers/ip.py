@@ -39,7 +39,7 @@ def find(text: str, hint: str = "") -> Iterator[Identifier]:
             yield Identifier("ipv4", *found.span(), "context" if named else "format")
     for found in _SIX.finditer(text):
         start, end = _trimmed(text, *found.span())
-        if end - start <= LONGEST_SIX and _is_six(text[start:end]) and not text[end : end + 1].isalnum():
+        if end - start <= LONGEST_SIX and _is_six(text[start:end]) and not _is_letter(text[end : end + 1]):
             yield Identifier("ipv6", start, end, "format")
 
 
@@ -58,13 +58,17 @@ def _is_version(text: str, start: int, end: int) -> bool:
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
     """Take off the end of a word ("code:2001:…") and the colons of a sentence."""
     colon = text.find(":", start, end)
-    if colon >= 0 and text[start - 1 : start].isalpha():
+    if colon >= 0 and _is_letter(text[start - 1 : start]):
         start = colon + 1
     elif text.startswith(":", start) and not text.startswith("::", start):
         start += 1
     if text.endswith(":", start, end) and not text.endswith("::", start, end):
         end -= 1
     return start, end
+
+
+def _is_letter(sign: str) -> bool:
+    return sign.isascii() and sign.isalpha()
 
 
 def _is_six(address: str) -> bool:

@@ -20,7 +20,8 @@ SEGMENTS = frozenset(
     + [f"19{d}" for d in (0, 1, 2, 3, 5, 6, 7, 8, 9)]
 )
 _NUMBER = re.compile(
-    r"1[3-9][0-9](?:[0-9]{8}|([ -])[0-9]{4}\1[0-9]{4}|[0-9]([ -])[0-9]{3}\2[0-9]{4})(?![0-9]|[A-Z]{1,5}[0-9])(?!\.[0-9]{0,6}[1-9])"
+    r"1[3-9][0-9](?:[0-9]{8}|([ -])[0-9]{4}\1[0-9]{4}|[0-9]([ -])[0-9]{3}\2[0-9]{4})"
+    r"(?![0-9]|[A-Z]{1,5}[0-9])(?!\.[0-9]{0,6}[1-9])"
 )
 _COUNTRY = re.compile(r"(?<![0-9+])(?:\+|00|\(\+?)?86\)?[ -]?$")
 _ORDER = re.compile(r"(?:订单|单号|流水|运单|货号|快递单)号?(?:码)?(?:是|为)?[：:# ]{0,2}\Z")
@@ -45,4 +46,4 @@ def find(text: str, hint: str = "") -> Iterator[Identifier]:
 def _continues(text: str, start: int) -> bool:
     """Return whether the digits are the rest of a longer number or code, or the decimals of one; +1 is not China."""
     one, two = text[start - 1 : start], text[max(start - 2, 0) : start]
-    return one.isdigit() or one == "+" or (one == "." and two[:1].isdigit()) or in_code(text, start)
+    return one.isdecimal() or one == "+" or (one == "." and two[:1].isdecimal()) or in_code(text, start)

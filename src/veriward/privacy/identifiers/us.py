@@ -53,7 +53,7 @@ def _phones(text: str, hint: str) -> Iterator[Identifier]:
     for found in _PHONE.finditer(text):
         country = _COUNTRY.search(text, max(0, found.start() - 4), found.start())
         start = country.start() if country else found.start()
-        if text[start - 1 : start].isdigit() or ("(" in text[start : found.start()]) != (")" in found[0]):
+        if text[start - 1 : start].isdecimal() or ("(" in text[start : found.start()]) != (")" in found[0]):
             continue
         grouped = re.search("[ .)-]", found[0]) is not None
         named = near(_PHONE_WORDS, text, start, found.end(), hint)
