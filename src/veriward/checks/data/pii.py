@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,21 +59,26 @@ class PII(Check):
         """Return some of the user's rows with identifiers in half of them, and with near misses in all."""
         from veriward.checks.data.pii_found import clean_texts
         from veriward.checks.data.pii_planted import planted_controls
+        from veriward.checks.data.pii_rows import open_splits
 
-        return planted_controls(clean_texts(opened), self.threats(opened)[0])
+        return planted_controls(clean_texts(open_splits(opened.subject)), self.threats(opened)[0])
 
     def run(self, subject: Subject, threat: Threat, *, job: Job) -> Evidence:
         """Scan the splits part by part, then say what each column holds."""
         from veriward.checks.data.pii_found import gather, measure_power
         from veriward.checks.data.pii_key import content_key
+        from veriward.checks.data.pii_rows import open_splits
         from veriward.checks.data.pii_scan import Look
 
-        opened, most = job.opened, job.settings["rows"]
-        look = Look(content_key(subject), job.stream("rows"), most)
-        items = [item for split, total in splits(opened).items() for item in parts(split, total, most)]
-        scanned = job.map("scan", look, items)
-        found = [gather(opened, split, scanned, items) for split in splits(opened)]
-        power = measure_power(opened)
+        opened, most, splits = job.opened, job.settings["rows"], open_splits(subject)
+        here = {name: rows for name, rows in splits.items() if not isinstance(getattr(subject.data, name), str)}
+        look = Look(content_key(subject, splits), job.stream("rows"), most, here)
+        items = {name: parts(name, rows.total, most) for name, rows in splits.items()}
+        scanned = iter(job.map("scan", look, [item for own in items.values() for item in own]))
+        found = [
+            gather(opened, name, splits[name].total, list(islice(scanned, len(own)))) for name, own in items.items()
+        ]
+        power = measure_power(splits)
         return Evidence(
             self.name,
             self.version,
@@ -85,14 +90,6 @@ class PII(Check):
             assumptions=tuple(_assumptions(found, job.settings["recognisers"], power)),
             untested=tuple(_untested(found, job.settings["recognisers"])),
         )
-
-
-def splits(opened: Opened) -> dict[str, int]:
-    """Return the rows of each split that the subject has, the test split first."""
-    data = opened.subject.data
-    train = opened.train or opened.test  # of a subject that has training rows alone
-    sizes = {"test": opened.test.total, "train": train.total}
-    return {name: size for name, size in sizes.items() if getattr(data, name) is not None}
 
 
 def parts(split: str, total: int, most: int | None) -> list[dict[str, Any]]:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veriward.checks.data.pii_rows import Array, Wanted, cells, is_readable, read
-from veriward.core.rows import open_rows
+from veriward.checks.data.pii_rows import Array, Wanted, cells, is_readable, open_splits, read
+from veriward.core.data import Table
 
 if TYPE_CHECKING:
     from veriward.adapters.opened import Opened
+    from veriward.core.rows import Rows
 
 # Of a column of numbers. Among numbers of eleven digits one in fourteen looks like a mobile, among those of sixteen one in
 # twenty like a card: such a kind must hold for half of the column. Of numbers of eighteen digits one in half a million has
@@ -50,11 +51,8 @@ class Found:
         return self.scanned < self.total
 
 
-def gather(
-    opened: Opened, split: str, scanned: Sequence[Mapping[str, Any]], items: Sequence[Mapping[str, Any]]
-) -> Found:
+def gather(opened: Opened, split: str, total: int, parts: Sequence[Mapping[str, Any]]) -> Found:
     """Put the parts of a split together; columns of numbers are decided by their share in all parts."""
-    parts = [part for part, item in zip(scanned, items, strict=True) if item["split"] == split]
     declared = _declared(opened)
     present = _summed((column, n) for part in parts for column, n in part["present"])
     counts = _summed(((column, kind), n) for part in parts for column, kind, n in part["texts"])
@@ -66,7 +64,6 @@ def gather(
     for (column, _), rows in kept.items():
         (hidden if column in declared else plain).append(rows)
     rows, undeclared = _union([*hidden, *plain]), _union(plain)
-    total = open_total(opened, split)
     seen = [part["seen"] for part in parts if part["seen"] is not None]
     return Found(
         split,
@@ -83,15 +80,8 @@ def gather(
         _in_turn([example for part in parts for example in part["examples"]], counts),
         dict(pair for part in parts for pair in part["broken"]),
         dict(pair for part in parts for pair in part["failed"]),
-        _unread(opened, split),
+        tuple(sorted({name for part in parts for name in part["unread"]})),
     )
-
-
-def open_total(opened: Opened, split: str) -> int:
-    """Return how many rows the source of a split has."""
-    from veriward.checks.data.pii import splits
-
-    return splits(opened)[split]
 
 
 def _declared(opened: Opened) -> frozenset[str]:
@@ -136,32 +126,22 @@ def _in_turn(examples: Sequence[Sequence[Any]], cells: Mapping[tuple[str, str], 
     return found
 
 
-def _unread(opened: Opened, split: str) -> tuple[str, ...]:
-    rows = open_rows(opened.subject, split)
-    assert rows is not None
-    return tuple(name for name, column in rows.columns.items() if not is_readable(column))
-
-
 def readable_columns(opened: Opened) -> bool:
     """Return whether anything but the labels can hold identifiers: a table's columns, or arrays that are no pictures."""
+    if isinstance(opened.test.x, Table):
+        return True
     label = opened.subject.data.label or "y"
-    for split in ("test", "train"):
-        rows = open_rows(opened.subject, split)
-        if rows is None:
-            continue
-        if rows.path is not None:
-            return True
+    for rows in open_splits(opened.subject).values():
         if any(is_readable(c) and (name != label or c.dtype == object) for name, c in rows.columns.items()):
             return True
     return False
 
 
-def clean_texts(opened: Opened) -> list[str]:
+def clean_texts(splits: Mapping[str, Rows]) -> list[str]:
     """Return the texts of at most 1000 of the user's rows in which no identifier stands, or made-up ones if few have any."""
     from veriward.privacy.identifiers import Patterns
 
-    rows = open_rows(opened.subject, "test") or open_rows(opened.subject, "train")
-    assert rows is not None
+    rows = next(iter(splits.values()))
     joined: list[list[str]] = [[] for _ in range(min(rows.total, PLANTED))]
     for numbers, columns in read(rows, Wanted(0, len(joined))):
         for name, raw in columns.items():
@@ -185,7 +165,7 @@ def _join(joined: list[list[str]], name: str, raw: Any, numbers: Array) -> None:
         pass
 
 
-def measure_power(opened: Opened) -> float:
+def measure_power(splits: Mapping[str, Rows]) -> float:
     """Return the chance that an identifier of a kind that we know is seen in these rows: a 95 % lower limit.
 
     Identifiers are put into the user's rows and counted (Clopper and Pearson 1934, one-sided).
@@ -194,6 +174,6 @@ def measure_power(opened: Opened) -> float:
     from veriward.core.intervals import clopper_pearson
     from veriward.privacy.identifiers import Patterns
 
-    texts = plant(clean_texts(opened), np.random.default_rng(1))
+    texts = plant(clean_texts(splits), np.random.default_rng(1))
     caught = len({number for number, _ in Patterns().find(texts)})
     return clopper_pearson(caught, len(texts), 1 - 2 * LEVEL)[0]

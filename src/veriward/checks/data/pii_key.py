@@ -6,30 +6,31 @@ See docs/why/identifiers.md for what this protects and what it does not.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from veriward.core.sources import as_columns
-
 if TYPE_CHECKING:
+    from veriward.core.rows import Rows
     from veriward.core.subject import Subject
 
 PERSON = b"veriward.pii.key"  # no other use of BLAKE2b gives this digest of the same file
 CHUNK = 1 << 20
 
 
-def content_key(subject: Subject) -> bytes:
-    """Return 32 bytes: the BLAKE2b digest of all rows of both splits, files byte by byte.
+def content_key(subject: Subject, rows: Mapping[str, Rows]) -> bytes:
+    """Return 32 bytes: the BLAKE2b digest of all rows of all splits, files byte by byte.
 
     Whoever can compute it holds the rows already. Nothing published follows from it, nor it from the SHA-256 of a file.
     """
     total = hashlib.blake2b(digest_size=32, person=PERSON)
-    for source in (subject.data.train, subject.data.test):
+    for split in sorted(rows):
         part = hashlib.blake2b(digest_size=32, person=PERSON)
+        source = getattr(subject.data, split)
         if isinstance(source, str | Path):
             _add_file(part, subject.place(str(source)))
-        elif source is not None:
-            _add_columns(part, source)
+        else:
+            _add_columns(part, rows[split].columns)
         total.update(part.digest())
     return total.digest()
 
@@ -40,8 +41,8 @@ def _add_file(total: Any, path: Path) -> None:
             total.update(chunk)
 
 
-def _add_columns(total: Any, source: Any) -> None:
-    for name, column in as_columns(source).items():
+def _add_columns(total: Any, columns: Mapping[str, Any]) -> None:
+    for name, column in columns.items():
         total.update(f"{name} {column.dtype} {column.shape}".encode("utf-8", "surrogatepass"))
         if column.dtype != object:
             total.update(column.tobytes())

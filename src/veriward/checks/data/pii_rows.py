@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veriward.core.rows import quoted
+from veriward.core.rows import open_rows, quoted
 from veriward.core.sources import ROW
 
 if TYPE_CHECKING:
     from veriward.core.rows import Rows
     from veriward.core.streams import Stream
+    from veriward.core.subject import Subject
 
 Array = np.ndarray[Any, Any]
 BLOCK = 16_384  # rows
@@ -29,6 +30,12 @@ class Wanted:
     stop: int
     most: int | None = None
     stream: Stream | None = None
+
+
+def open_splits(subject: Subject) -> dict[str, Rows]:
+    """Return the rows of each split that the subject has, the test split first."""
+    found = {split: open_rows(subject, split) for split in ("test", "train")}
+    return {split: rows for split, rows in found.items() if rows is not None}
 
 
 def read(rows: Rows, wanted: Wanted) -> Iterator[tuple[Array, Mapping[str, Any]]]:

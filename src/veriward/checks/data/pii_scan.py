@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veriward.checks.data.pii_rows import Array, Wanted, cells, read
+from veriward.checks.data.pii_rows import Array, Wanted, cells, is_readable, read
 from veriward.core.rows import open_rows
 from veriward.core.streams import Stream
 
 if TYPE_CHECKING:
     from veriward.adapters.opened import Opened
+    from veriward.core.rows import Rows
     from veriward.privacy.identifiers import Recogniser
 
 EXAMPLES = 3  # kept of each kind in each column
@@ -35,6 +36,7 @@ class Part:
         default_factory=dict
     )  # kinds whose check digits were right, of columns of numbers
     examples: list[list[Any]] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)  # arrays of pixels and the like
     broken: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)  # recognisers of others
 
@@ -53,6 +55,7 @@ class Part:
                 for kind, rows in kinds.items()
             ],
             "examples": self.examples,
+            "unread": self.unread,
             "broken": [[column, why] for column, why in self.broken.items()],
             "failed": [[name, why] for name, why in self.failed.items()],
         }
@@ -65,18 +68,20 @@ class Look:
     key: bytes
     stream: Stream
     most: int | None
+    rows: Mapping[str, Rows]  # of objects of the caller's, which are here; files are opened anew
 
     def __call__(self, opened: Opened, item: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return `Part` as plain data for {"split": "test", "start": 0, "stop": 250000}."""
         from veriward.privacy.identifiers import installed
 
-        rows = open_rows(opened.subject, item["split"])
+        rows = self.rows.get(item["split"]) or open_rows(opened.subject, item["split"])
         assert rows is not None
         data = opened.subject.data
         part = Part(frozenset([*data.private, *([data.id] if data.id else [])]))
         wanted = Wanted(item["start"], item["stop"], self.most, self.stream.child(item["split"]))
         if self.most is not None and rows.total > self.most:
             part.seen = []
+        part.unread = [name for name, column in rows.columns.items() if not is_readable(column)]
         recognisers = installed()
         for numbers, columns in read(rows, wanted):
             part.scanned += len(numbers)
