@@ -23,6 +23,7 @@ from veriward.privacy.identifiers import Patterns
 from .planted import CHECKSUMMED, KINDS, NEAR, Planted, dressed, put
 
 DATA = Path(__file__).parents[3] / "shared/data/online-shopping-10-cats.zip"
+SEED = 1  # the recognisers were written with other seeds in view
 EACH, EACH_NEAR, TURNS, PEER_TEXTS = 500, 350, 3, 3000
 THEIRS = {  # what presidio's entities are called here
     "CREDIT_CARD": ("bank_card",),
@@ -39,7 +40,7 @@ Found = list[tuple[int, str, int, int]]  # text, kind, start, end
 def run() -> dict[str, object]:
     """Plant, scan, count, time; then ask the peer about a part of the same texts."""
     reviews = _reviews()
-    texts, planted = _planted(reviews, Random(0))
+    texts, planted = _planted(reviews, Random(SEED))
     ours: Found = [(n, one.kind, one.start, one.end) for n, one in Patterns().find(texts)]
     natural = Counter(one.kind for _, one in Patterns().find(reviews))
     report: dict[str, object] = {
@@ -97,7 +98,7 @@ def _scores(
     for n, name, start, end in found:
         one = where.get(n)
         if one is None:
-            continue  # a review as it was: read by hand, see docs/why/identifiers.md
+            continue  # a review as it was: read by hand, see docs/identifiers.md
         kinds = names.get(name, ())
         if one.kind in kinds and start < one.end and end > one.start:
             right[str(one.kind)] += 1

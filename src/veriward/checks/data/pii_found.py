@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from veriward.adapters.opened import Opened
     from veriward.core.rows import Rows
 
-# Of a column of numbers. Among numbers of eleven digits one in fourteen looks like a mobile, among those of sixteen one in
-# twenty like a card: such a kind must hold for half of the column. Of numbers of eighteen digits one in half a million has
-# a region, a date of birth and the right check digit.
+# Of a column of numbers. Among numbers of eleven digits one in sixteen looks like a mobile, among those of sixteen one in 27
+# like a card: such a kind must hold for half of the column. Of numbers of eighteen digits one in 400 000 has a region, a date
+# of birth and the right check digit.
 LEAST_SHARE, LEAST_SURE = 0.5, 0.01
 PLANTED = 1000  # of the user's rows
 FEWEST = 60  # texts that make a control

@@ -26,7 +26,7 @@ def canonical_value(kind: str, text: str) -> str:
 def keyed_hash(kind: str, text: str, key: bytes) -> str:
     """Return 16 hexadecimal digits for a value: BLAKE2b (RFC 7693) under a key of 16 to 64 bytes.
 
-    There are some 10^11 mobile numbers: whoever has the key finds the value by trying all, so the key must be secret.
+    There are 5.5 billion mobile numbers: whoever has the key finds the value by trying all, so the key must be secret.
     Raises ValueError for a shorter key.
     """
     if len(key) < 16:

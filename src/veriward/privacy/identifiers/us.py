@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from veriward.privacy.identifiers.context import near
+from veriward.privacy.identifiers.context import in_code, near
 from veriward.privacy.identifiers.identifier import Identifier
 
 # 20 CFR 422.103 and ssa.gov/employer/randomization.html: no area 000, 666 or 900-999, no group 00, no serial 0000.
@@ -54,6 +54,8 @@ def _phones(text: str, hint: str) -> Iterator[Identifier]:
         country = _COUNTRY.search(text, max(0, found.start() - 4), found.start())
         start = country.start() if country else found.start()
         if text[start - 1 : start].isdecimal() or ("(" in text[start : found.start()]) != (")" in found[0]):
+            continue
+        if in_code(text, start):
             continue
         grouped = re.search("[ .)-]", found[0]) is not None
         named = near(_PHONE_WORDS, text, start, found.end(), hint)
