@@ -11,6 +11,7 @@ from veriward.core.errors import SettingsError
 
 MODULES = (
     "veriward.checks.artefact.scan",
+    "veriward.checks.data.pii",
     "veriward.checks.evasion.linf",
     "veriward.checks.leakage.loss",
     "veriward.checks.fairness.groups",

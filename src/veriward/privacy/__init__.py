@@ -1,0 +1,1 @@
+"""Building blocks for private computing. Knows nothing of checks."""
