@@ -10,7 +10,7 @@ import numpy as np
 
 from veriward.checks.contract import Check, Control, Job
 from veriward.checks.registry import register
-from veriward.checks.reliability.asking import EVERYDAY, ROWS, TASKS, answers, blocks, spread, told, truth
+from veriward.checks.reliability.asking import EVERYDAY, ROWS, TASKS, answers, blocks, residuals, spread, told, truth
 from veriward.checks.sampling import sample
 from veriward.core.estimate import Estimate, drop, gap, mean, not_estimable, proportion
 from veriward.core.evidence import Evidence
@@ -145,8 +145,8 @@ def _groups(opened: Opened, rows: Array) -> Iterator[tuple[str, list[str], Array
 def _numbers(opened: Opened, rows: Array, columns: Mapping[str, Array], y: Array) -> tuple[list[Estimate], Array]:
     from veriward.checks.reliability.residuals import r_squared, relative_absolute_error, root_mean_squared_error
 
-    error = columns["answer"] - y
-    if not np.isfinite(np.abs(error).sum()):
+    error = residuals(columns["answer"], y)
+    if not np.isfinite(error).all():
         why = note("reliability.too_large")
         return [not_estimable("mean_absolute_error", why, unit=TARGET, n=len(y))], np.abs(error)
     size = np.abs(error)

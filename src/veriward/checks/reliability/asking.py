@@ -63,6 +63,14 @@ def truth(opened: Opened, rows: Array) -> Array:
     return np.asarray(opened.targets["test"][rows].cpu().numpy())
 
 
+def residuals(answers: Array, y: Array) -> Array:
+    """Return predicted minus true numbers, (n,): infinite where the difference is larger than any number."""
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        return np.asarray(answers - y)
+
+
 def spread(opened: Opened, rows: Array, values: Array, nothing: float) -> Array:
     """Return values of the rows that were asked, over the whole test split; `nothing` elsewhere."""
     import numpy as np

@@ -10,7 +10,7 @@ import numpy as np
 
 from veriward.checks.contract import ROWS, Check, Control, Job
 from veriward.checks.registry import register
-from veriward.checks.reliability.asking import EVERYDAY, TASKS, answered, blocks, spread, truth
+from veriward.checks.reliability.asking import EVERYDAY, TASKS, answered, blocks, residuals, spread, truth
 from veriward.checks.sampling import sample
 from veriward.core.estimate import Estimate, drop, mean, not_estimable, proportion
 from veriward.core.evidence import Evidence
@@ -115,7 +115,9 @@ class Compared:
     def estimates(self) -> tuple[Estimate, ...]:
         """Return two numbers for each trouble and severity: what is left, and by how much the model got worse."""
         if self.numbers:
-            first = [mean("mean_absolute_error", np.abs(self.clean - self.truth), unit="units of the target")]
+            off, unit = self._off(self.clean), "units of the target"
+            whole = mean("mean_absolute_error", off, unit=unit) if np.isfinite(off).all() else None
+            first = [whole or not_estimable("mean_absolute_error", note("reliability.too_large"), unit=unit)]
             return (*first, *(self._increase(kind) for kind in self.answers))
         first = [proportion("clean_accuracy", int(self._right.sum()), len(self.truth))]
         return (*first, *(estimate for kind in self.answers for estimate in self._fall(kind)))
@@ -123,6 +125,9 @@ class Compared:
     @property
     def _right(self) -> Array:
         return np.asarray(self.clean == self.truth)
+
+    def _off(self, answers: Array) -> Array:
+        return np.abs(residuals(answers, self.truth))
 
     def _fall(self, kind: tuple[str, int]) -> list[Estimate]:
         at = {"corruption": kind[0], "severity": kind[1]}
@@ -137,8 +142,8 @@ class Compared:
         from veriward.checks.reliability.residuals import error_increase
 
         at = {"corruption": kind[0], "severity": kind[1]}
-        noisy, clean = np.abs(self.answers[kind] - self.truth), np.abs(self.clean - self.truth)
-        if not np.isfinite(noisy.sum() + clean.sum()):
+        noisy, clean = self._off(self.answers[kind]), self._off(self.clean)
+        if not (np.isfinite(noisy) & np.isfinite(clean)).all():
             return not_estimable(
                 "error_increase", note("reliability.too_large"), at=at, unit="share of the clean error"
             )
@@ -159,7 +164,7 @@ class Compared:
     def outcomes(self) -> dict[str, tuple[Array, float]]:
         """Return arrays over the rows that were asked, and what stands for the others."""
         if self.numbers:
-            return {"absolute_error": (np.abs(self.clean - self.truth), np.nan)}
+            return {"absolute_error": (self._off(self.clean), np.nan)}
         kept = (
             np.mean([a == self.truth for a in self.answers.values()], axis=0) if self.answers else self._right * np.nan
         )

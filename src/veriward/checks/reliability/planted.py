@@ -64,7 +64,7 @@ def noise_controls(task: str, *, table: bool) -> tuple[Control, ...]:
     name = "table" if table else "picture"
     at = {"corruption": "gaussian_noise"}
     if task == "regression":
-        truth: tuple[Truth, Truth] = ({"error_increase": (0.8, 2.0)}, {"error_increase": _near(0.0)})
+        truth: tuple[Truth, Truth] = ({"error_increase": (0.3, 0.7)}, {"error_increase": _near(0.0)})
     else:
         truth = ({"accuracy_drop": (0.33, 0.58)}, {"accuracy_drop": _near(0.0)})
     make = _sided if table else _lit

@@ -10,7 +10,7 @@ import numpy as np
 
 from veriward.checks.contract import Check, Control, Job
 from veriward.checks.registry import register
-from veriward.checks.reliability.asking import EVERYDAY, ROWS, TASKS, answered, spread, truth
+from veriward.checks.reliability.asking import EVERYDAY, ROWS, TASKS, answered, residuals, spread, truth
 from veriward.checks.sampling import sample
 from veriward.core.errors import some
 from veriward.core.estimate import Estimate, flagged, not_estimable, proportion, worst_share
@@ -102,7 +102,7 @@ def is_wrong(opened: Opened, answers: Array, y: Array) -> Array:
     """Return which rows count as wrong, (n,): another class, or an error above the 80 % quantile of all errors."""
     if opened.task == "classification":
         return np.asarray(answers != y)
-    size = np.nan_to_num(np.abs(answers - y), nan=np.inf, posinf=np.finfo(np.float64).max)
+    size = np.minimum(np.abs(residuals(answers, y)), np.finfo(np.float64).max)
     return np.asarray(size > np.quantile(size, LARGE_ERROR, method="lower"))
 
 
