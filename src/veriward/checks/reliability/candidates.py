@@ -121,14 +121,15 @@ def slices(columns: Sequence[Feature], rows: int, most: int) -> Slices:
             names.append(f"{column.name} {column.values[int(value)]}")
             owner.append(place)
     singles = np.array(masks, dtype=bool).reshape(len(masks), rows)
-    kept = _distinct(singles)[:MOST_SINGLES]
+    distinct = _distinct(singles)
+    kept = distinct[: min(MOST_SINGLES, most)]
     singles, owners = singles[kept], np.array(owner, dtype=np.int64)[kept]
     both = _products(singles, np.ones(rows, bool))
     pairs, sizes = _pairs(both, owners, smallest)
     room = max(most - len(kept), 0)
     own = np.diag(both)
     parts = (*((i,) for i in range(len(kept))), *((int(i), int(j)) for i, j in pairs[:room]))
-    dropped = len(pairs) - len(pairs[:room]) + len(masks) - len(kept)
+    dropped = len(pairs[room:]) + len(distinct) - len(kept)
     return Slices(singles, tuple(names[i] for i in kept), parts, np.concatenate([own, sizes[:room]]), dropped)
 
 
