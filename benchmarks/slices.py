@@ -63,7 +63,7 @@ def noise_run(run: int) -> Found:
 
 
 def planted_run(run: int, *, pair: bool) -> Found:
-    """Return what is flagged where a tenth of the rows is worse: a category of ten, or a pair of two in five and one in four."""
+    """Return what is flagged where a tenth of the rows is worse: one category, or a pair (two in five, one in four)."""
     generator = np.random.default_rng([SEED, 1 + pair, run])
     made = columns(generator, PLANTED_ROWS)
     planted = made[7].number == 0

@@ -142,9 +142,10 @@ def test_a_twin_that_cannot_be_made_is_a_model_error() -> None:
 def test_controls_hold_for_every_kind_of_subject(name: str, task: str, form: str) -> None:
     x, weight = drawn(0, 90, 4, 1 if task == "regression" else 2)
     x = x.reshape(90, 1, 2, 2) if form == "picture" else x
-    model: Any = Linear(weight)
+    net = Linear(weight)
+    model: Any = net
     if form != "module":
-        model = lambda rows, net=Linear(weight): net(torch.as_tensor(np.asarray(rows)).float()).detach().numpy()  # noqa: E731
+        model = lambda rows: net(torch.as_tensor(np.asarray(rows)).float()).detach().numpy()  # noqa: E731
     y = np.arange(90.0) if task == "regression" else np.arange(90) % 2
     values = {"live": model, "output": "value" if task == "regression" else "logits"}
     subject = Subject.model_validate(

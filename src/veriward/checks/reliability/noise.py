@@ -72,15 +72,16 @@ class Noise(Check):
         told = {kind: _joined(result) for kind, result in zip(kinds, results, strict=True)}
         asked = {kind: answer for kind, answer in told.items() if answer is not None}
         compared = Compared(opened.task == "regression", clean, truth(opened, rows), asked)
+        estimates = compared.estimates()
         return Evidence(
             self.name,
             self.version,
             threat,
-            compared.estimates(),
+            estimates,
             outcomes={name: spread(opened, rows, *values) for name, values in compared.outcomes().items()},
             rows=len(rows),
             witnesses=tuple(work.examples(opened, rows, compared.turned(), compared.answers)),
-            assumptions=tuple(compared.worst()),
+            assumptions=tuple(worst(estimates)),
             untested=(*_refused(told), *_open(opened)),
         )
 
@@ -101,6 +102,20 @@ def _open(opened: Opened) -> list[Note]:
     if hasattr(opened.domain, "columns"):
         return [note("reliability.no_other_accidents")]
     return [note("reliability.no_weather")]
+
+
+def worst(estimates: Sequence[Estimate]) -> list[Note]:
+    """Say which trouble hurts most, at which severity."""
+    hurt = [
+        e for e in estimates if e.metric in ("accuracy_drop", "error_increase") and e.value is not None and e.value > 0
+    ]
+    if not hurt:
+        return []
+    most = max(hurt, key=lambda e: e.value or 0.0)
+    name, severity = most.at["corruption"], most.at["severity"]
+    if most.metric == "error_increase":
+        return [note("reliability.worst_increase", corruption=name, severity=severity, share=most.value)]
+    return [note("reliability.worst_drop", corruption=name, severity=severity, share=most.value)]
 
 
 @dataclass(frozen=True)
@@ -148,18 +163,6 @@ class Compared:
                 "error_increase", note("reliability.too_large"), at=at, unit="share of the clean error"
             )
         return error_increase(noisy, clean, at=at)
-
-    def worst(self) -> list[Note]:
-        """Say which trouble hurts most, at which severity."""
-        metric = "error_increase" if self.numbers else "accuracy_drop"
-        found = [e for e in self.estimates() if e.metric == metric and e.value is not None and e.value > 0]
-        if not found:
-            return []
-        worst = max(found, key=lambda e: e.value or 0.0)
-        name, severity = worst.at["corruption"], worst.at["severity"]
-        if self.numbers:
-            return [note("reliability.worst_increase", corruption=name, severity=severity, share=worst.value)]
-        return [note("reliability.worst_drop", corruption=name, severity=severity, share=worst.value)]
 
     def outcomes(self) -> dict[str, tuple[Array, float]]:
         """Return arrays over the rows that were asked, and what stands for the others."""
