@@ -1,7 +1,9 @@
 """Torch modules: live ones, `.pt2` programs and `.safetensors` weights with a factory. Tiles make rows independent."""
 
+import contextlib
 import copy
 import io
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from veriward.adapters.artefact import Artefact
+from veriward.adapters.elsewhere import MOST_SINGLE, MOST_THREADED, Place, Raw, standing, threads
 from veriward.adapters.loading import Loading, choose_device
 from veriward.adapters.model import Classes
 from veriward.core.data import Table
@@ -17,6 +20,7 @@ from veriward.core.errors import ArtefactError, ModelError
 from veriward.core.note import Note
 from veriward.core.subject import Access, Output, Subject
 
+FORMATS = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TILE = 64  # rows: measured bit-equal per row whatever the companions, and the fastest on a CPU
 
 
@@ -34,6 +38,7 @@ class ModuleBackend:
         self, module: Any, *, format: str, device: str, batch_size: int | None = None, static: int | None = None
     ) -> None:
         self.module, self.format, self.device = module, format, torch.device(device)
+        self.static, self.others = static, dict[str, Place]()  # the size of batch of the file; twins in other runtimes
         self.tile = static or TILE
         self.batch = self.tile if static else _whole_tiles(batch_size, self.device)
         first = next((p for p in module.parameters() if p.is_floating_point()), None)
@@ -50,6 +55,29 @@ class ModuleBackend:
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs with gradients back to x."""
         return torch.cat([self._run(part)[: len(part)].to(x.device) for part in self._prepared(x).split(self.batch)])
+
+    def elsewhere(self) -> dict[str, Place]:
+        """Return this module in other number formats, on the other device, on two threads, and one row at a time."""
+        found = {name: self._place(dtype=kind) for name, kind in FORMATS.items() if kind != self.dtype}
+        if self.device.type != "cpu":
+            found["cpu"] = self._place(device="cpu")
+        elif torch.cuda.is_available():
+            found["cuda"] = self._place(device="cuda")
+        found["two_threads"] = Place(lambda: threads(2, self.raw), most=MOST_THREADED)
+        if self.static is None:
+            single = ModuleBackend(self.module, format=self.format, device=str(self.device), static=1)
+            single.dtype = self.dtype
+            found["one_row_at_a_time"] = standing(single.raw, most=MOST_SINGLE)
+        return {**found, **self.others}
+
+    def _place(self, *, dtype: torch.dtype | None = None, device: str | None = None) -> Place:
+        def enter() -> contextlib.AbstractContextManager[Raw]:
+            module = _copied(self.module).to(dtype=dtype or self.dtype, device=device or self.device)
+            twin = ModuleBackend(module, format=self.format, device=device or str(self.device), static=self.static)
+            twin.dtype = dtype or self.dtype
+            return contextlib.nullcontext(twin.raw)
+
+        return Place(enter)
 
     def _prepared(self, x: Any) -> Tensor:
         values = x.matrix() if isinstance(x, Table) else x
@@ -69,6 +97,14 @@ class ModuleBackend:
             came = f"shape {tuple(out.shape)}" if isinstance(out, Tensor) else f"{type(out).__name__} {str(out)[:60]}"
             raise ModelError(f"model: answered {came} for {len(padded)} rows; want a tensor, or it under 'logits'")
         return out
+
+
+def _copied(module: Any) -> Any:
+    """Return a copy with numbers of its own: the module itself may share the caller's."""
+    with warnings.catch_warnings():
+        # exported programs hold a class that torch has deprecated and still writes
+        warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+        return copy.deepcopy(module)
 
 
 def _whole_tiles(batch_size: int | None, device: torch.device) -> int:

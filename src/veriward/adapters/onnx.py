@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from veriward.adapters.artefact import Artefact
+from veriward.adapters.elsewhere import standing
 from veriward.adapters.loading import Loading, choose_device
 from veriward.adapters.model import Classes
 from veriward.adapters.modules import TILE, ModuleBackend
@@ -21,7 +22,7 @@ from veriward.adapters.onnx_graph.session import Session
 from veriward.adapters.onnx_graph.tensors import Array, embed, parsed
 from veriward.core.errors import ArtefactError, ModelError, SettingsError
 from veriward.core.note import Note, note
-from veriward.core.subject import Access, Subject
+from veriward.core.subject import Access, Output, Subject
 
 
 class OnnxBackend:
@@ -88,7 +89,12 @@ def from_onnx(artefact: Artefact, subject: Subject, how: Loading) -> OnnxBackend
     found = _refereed(graph, module, scores, how) if isinstance(module, GraphModule) else module
     if isinstance(found, ModuleBackend) and subject.model.access in (None, "gradients"):
         # one source of answers: scores and gradients both come from the reading, so attack and verification agree
-        return _before_activation(found, graph, answer, subject)
+        reading = _before_activation(found, graph, answer, subject)
+        whole: Output | None = (
+            "probabilities" if reading.output == "logits" else None
+        )  # onnxruntime runs the activation too
+        reading.others["onnxruntime"] = standing(scores.raw, whole)
+        return reading
     if isinstance(found, str):
         scores.notes = (note("model.no_gradients", why=found),)
         if subject.model.access == "gradients":

@@ -68,6 +68,12 @@ class Check:
     reads: ClassVar[tuple[str, ...]] = ("model", "train", "test", "input")
     after: ClassVar[tuple[str, ...]] = ()
 
+    def needs_of(self, task: str) -> tuple[Need, ...]:
+        """Return what the model must offer: one that predicts numbers has values where a classifier has labels."""
+        if task != "regression":
+            return self.needs
+        return tuple(dict.fromkeys("values" if need in ("labels", "scores") else need for need in self.needs))
+
     def refuse(self, opened: Opened) -> Note | None:
         """Return why the check does not apply to a subject, or None."""
         return None

@@ -15,6 +15,10 @@ MODULES = (
     "veriward.checks.evasion.linf",
     "veriward.checks.leakage.loss",
     "veriward.checks.fairness.groups",
+    "veriward.checks.reliability.accuracy",
+    "veriward.checks.reliability.environments",
+    "veriward.checks.reliability.noise",
+    "veriward.checks.reliability.slices",
 )
 _known: dict[str, Check] = {}
 
