@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.special import ndtr, ndtri
 
 from veriward.adapters.opened import open_subject
-from veriward.checks.leakage.delong import auc, midranks
-from veriward.checks.leakage.loss import estimates
+from veriward.core.delong import auc, midranks
+from veriward.checks.leakage.exposure import estimates
 from veriward.checks.leakage.roc import estimable, operate
 from veriward.checks.registry import registry
 from veriward.core.estimate import Estimate

@@ -72,6 +72,10 @@ class Check:
         """Return why the check does not apply to a subject, or None."""
         return None
 
+    def needs_of(self, task: str) -> tuple[Need, ...]:
+        """Return what the check needs of a model for a task; by default the same for all."""
+        return self.needs
+
     def threats(self, opened: Opened) -> tuple[Threat, ...]:
         """Return the attackers to assume: one finding each."""
         raise NotImplementedError

@@ -89,7 +89,7 @@ def _in_order(checks: Mapping[str, Check]) -> list[Check]:
 def _refusal(check: Check, opened: "Opened") -> Note | None:
     if opened.task not in check.tasks:
         return note("plan.task", task=opened.task, wanted=", ".join(check.tasks))
-    missing = lacks(opened.model, check.needs)
+    missing = lacks(opened.model, check.needs_of(opened.task))
     if missing:
         return note("plan.needs", missing=", ".join(missing), access=opened.access)
     return check.refuse(opened)
