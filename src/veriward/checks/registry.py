@@ -14,6 +14,7 @@ MODULES = (
     "veriward.checks.evasion.linf",
     "veriward.checks.leakage.loss",
     "veriward.checks.fairness.groups",
+    "veriward.checks.fairness.proxies",
 )
 _known: dict[str, Check] = {}
 
