@@ -68,13 +68,15 @@ class Check:
     reads: ClassVar[tuple[str, ...]] = ("model", "train", "test", "input")
     after: ClassVar[tuple[str, ...]] = ()
 
+    def needs_of(self, task: str) -> tuple[Need, ...]:
+        """Return what the model must offer: one that predicts a number has values where a classifier has labels or scores."""
+        if task != "regression":
+            return self.needs
+        return tuple(dict.fromkeys("values" if need in ("labels", "scores") else need for need in self.needs))
+
     def refuse(self, opened: Opened) -> Note | None:
         """Return why the check does not apply to a subject, or None."""
         return None
-
-    def needs_of(self, task: str) -> tuple[Need, ...]:
-        """Return what the check needs of a model for a task; by default the same for all."""
-        return self.needs
 
     def threats(self, opened: Opened) -> tuple[Threat, ...]:
         """Return the attackers to assume: one finding each."""

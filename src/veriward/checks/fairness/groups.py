@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veriward.checks.contract import Check, Control, Job, Need
+from veriward.checks.contract import Check, Control, Job
 from veriward.checks.registry import register
 from veriward.core.estimate import Estimate
 from veriward.core.evidence import Evidence
@@ -62,10 +62,6 @@ class Groups(Check):
     needs = ("labels",)
     tasks = ("classification", "regression")
     reads = ("model", "test", "input", "groups")
-
-    def needs_of(self, task: str) -> tuple[Need, ...]:
-        """Return labels of a classifier, values of a regression model."""
-        return ("values",) if task == "regression" else self.needs
 
     def refuse(self, opened: Opened) -> Note | None:
         """Refuse subjects without groups."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 LEVELS = (0.05, 1e-2, 1e-3, 1e-4, 1e-5)  # of two-sided intervals: what limits, groups and Holm's family ask for
+ROUNDING = 1e-12
 CALIBRATED = "Student's t, no narrower than Clopper-Pearson"
 
 
@@ -50,6 +51,8 @@ def means(values: Array, attribute: Attribute) -> Means:
     with np.errstate(divide="ignore", invalid="ignore"):
         se = np.sqrt(squares / (rows - 1) / rows)
         se = np.maximum(se, spread / rows)
+    if np.ptp(values) <= ROUNDING * np.abs(values).max():
+        se = np.zeros_like(mean)  # all alike: what is left is rounding
     return Means(mean, np.where(rows > 1, se, np.nan), rows)
 
 

@@ -12,6 +12,7 @@ from veriward.core.threat import Threat
 ROWS = 400  # of each group
 RATE, LOWER = 0.6, 0.3
 SHIFT = 0.5  # by which one group is underestimated, in standard deviations of the target
+ERROR = 0.1  # by which each prediction is off, up and down in turn
 SLACK = 1e-9
 THREAT = Threat("unequal treatment", "labels")
 AT = {"attribute": "group"}
@@ -62,9 +63,9 @@ def _decided(second_rate: float) -> Subject:
 
 
 def _predicted(shift: float) -> Subject:
-    """Predictions are right in the first group; from those of the second `shift` standard deviations are taken."""
+    """Predictions are right on average; from those of the second group `shift` standard deviations are taken."""
     truth = np.tile(np.linspace(0.0, 1.0, ROWS), 2)
-    told = truth - shift * truth.std(ddof=1) * np.repeat([0.0, 1.0], ROWS)
+    told = truth + np.tile([ERROR, -ERROR], ROWS) - shift * truth.std(ddof=1) * np.repeat([0.0, 1.0], ROWS)
     return _subject("regression", first, "value", _rows(told, truth))
 
 

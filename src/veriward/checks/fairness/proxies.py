@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veriward.checks.contract import Check, Control, Job, Need
+from veriward.checks.contract import Check, Control, Job
 from veriward.checks.fairness.redraw import Answers, Array, changed, effect, unit_of
 from veriward.checks.registry import register
 from veriward.checks.sampling import sample
@@ -44,10 +44,6 @@ class Proxies(Check):
     needs = ("labels",)
     tasks = ("classification", "regression")
     reads = ("model", "train", "test", "input", "groups")
-
-    def needs_of(self, task: str) -> tuple[Need, ...]:
-        """Return labels of a classifier, values of a regression model."""
-        return ("values",) if task == "regression" else self.needs
 
     def refuse(self, opened: Opened) -> Note | None:
         """Refuse subjects without groups."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veriward.checks.contract import Check, Control, Job, Need
+from veriward.checks.contract import Check, Control, Job
 from veriward.checks.registry import register
 from veriward.checks.sampling import sample
 from veriward.core.evidence import Evidence
@@ -69,10 +69,6 @@ class Loss(Check):
     needs = ("labels",)
     tasks = ("classification", "regression")
     reads = ("model", "train", "test", "input", "groups")
-
-    def needs_of(self, task: str) -> tuple[Need, ...]:
-        """Return labels of a classifier, whose scores are used where they are granted; values of a regression model."""
-        return ("values",) if task == "regression" else self.needs
 
     def refuse(self, opened: Opened) -> Note | None:
         """Refuse subjects without training rows."""
