@@ -337,6 +337,8 @@ def test_without_groups_the_checks_are_refused_with_a_reason() -> None:
 def test_every_number_has_a_place_of_its_own() -> None:
     generator = np.random.default_rng(1)
     groups = {name: generator.choice(np.array(list("xyz"), dtype=object), 300) for name in ("g", "h", "i")}
-    found = measure("fairness/groups", one_of(generator.integers(0, 3, 300), generator.integers(0, 3, 300), 3, **groups))
+    found = measure(
+        "fairness/groups", one_of(generator.integers(0, 3, 300), generator.integers(0, 3, 300), 3, **groups)
+    )
     for a, b in itertools.pairwise(sorted((e.metric, sorted(e.at.items())) for e in found.estimates)):
         assert a != b

@@ -183,6 +183,8 @@ def test_no_metric_of_a_sound_model_of_numbers_fails_more_often_than_allowed(err
         told = generator.normal(size=300)
         group = generator.choice(np.array(list("abcde"), dtype=object), 300, p=[0.8, 0.1, 0.05, 0.03, 0.02])
         found = measure("fairness/groups", priced(told + noise, told, g=group))
-        judged = judge({"fairness/groups": Evidence("fairness/groups", "2", Threat("x", "labels"), found.estimates)}, policy)
+        judged = judge(
+            {"fairness/groups": Evidence("fairness/groups", "2", Threat("x", "labels"), found.estimates)}, policy
+        )
         fails += any(limit.verdict == "fail" for limit in judged["fairness/groups"])
     assert fails <= 0.05 * 200 + 2 * math.sqrt(200 * 0.05 * 0.95)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from scipy.special import ndtr, ndtri
 
 from veriward.adapters.opened import open_subject
-from veriward.core.delong import auc, midranks
 from veriward.checks.leakage.exposure import estimates
 from veriward.checks.leakage.roc import estimable, operate
 from veriward.checks.registry import registry
+from veriward.core.delong import auc, midranks
 from veriward.core.estimate import Estimate
 from veriward.core.evidence import Evidence
 from veriward.core.judge import judge
@@ -187,11 +187,11 @@ def test_without_training_rows_the_check_is_refused_with_a_reason() -> None:
     assert reason.code == "leakage.no_train"
 
 
-def regression(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], **more: Any) -> Any:
-    """A model of numbers that answers with the first column."""
+def regression(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], **groups: Any) -> Any:
+    """A model of numbers that answers with the first column; both splits have the same groups."""
     model = lambda x: np.asarray(x)[:, 0].astype(np.float64)  # noqa: E731
-    data = {"train": {"x": train[0], "y": train[1], **more.get("train", {})}}
-    data |= {"test": {"x": test[0], "y": test[1], **more.get("test", {})}, "groups": more.get("groups", [])}
+    data: dict[str, Any] = {"groups": list(groups)}
+    data |= {which: {"x": part[0], "y": part[1], **groups} for which, part in (("train", train), ("test", test))}
     return subject_of(model, None, None, output="value", task="regression", data=data)
 
 
@@ -227,8 +227,7 @@ def test_the_exposed_group_is_told_first() -> None:
     train, test = errors(0, 1.0, 2000), errors(1, 1.0, 2000)
     group = np.array(["kept", "leaked"] * 1000, dtype=object)
     train[1][1::2] = train[0][1::2, 0]
-    more = {"train": {"g": group}, "test": {"g": group}, "groups": ["g"]}
-    found = measure("leakage/loss", regression(train, test, **more), rows=None)
+    found = measure("leakage/loss", regression(train, test, g=group), rows=None)
     parts = [e for e in found.estimates if e.metric == "auc" and "group" in e.at]
     assert [e.at["group"] for e in parts] == ["leaked", "kept"]
     assert parts[0].value == 1.0
@@ -247,16 +246,20 @@ def test_each_class_is_looked_at_by_itself_and_rates_need_rows() -> None:
     found = measure("leakage/loss", subject_of(Linear(weight), x, y, data={"train": (x.copy(), y)}))
     parts = [e for e in found.estimates if "class" in e.at]
     assert {e.at["class"] for e in parts} == {"0", "1", "2"}
-    assert {e.metric for e in parts} == {"auc"}, "no class has the rows that a low false positive rate asks for"
-    assert all(e.value == 0.5 for e in parts)
+    assert [e.value for e in parts if e.metric == "auc"] == pytest.approx([0.5] * 3)
+    assert {e.at["fpr"] for e in parts if e.metric == "tpr_at_fpr"} == {0.1}, "300 others allow no lower rate"
+    y[:250] = 0
+    y[250:275] = 1
+    found = measure("leakage/loss", subject_of(Linear(weight), x, y, data={"train": (x.copy(), y)}))
+    rates = {e.at["class"] for e in found.estimates if "class" in e.at and e.metric == "tpr_at_fpr"}
+    assert rates == {"0"}, "small classes have no rate"
 
 
 def test_parts_are_bounded_and_those_left_out_are_counted() -> None:
     train, test = errors(0, 1.0, 1200), errors(1, 1.0, 1200)
     sizes = [100] * 11 + [99, 1]
     group = np.repeat([f"g{i}" for i in range(13)], sizes)
-    more = {"train": {"g": group}, "test": {"g": group}, "groups": ["g"]}
-    found = measure("leakage/loss", regression(train, test, **more))
+    found = measure("leakage/loss", regression(train, test, g=group))
     assert len([e for e in found.estimates if e.metric == "auc" and "group" in e.at]) == 10
     (left,) = (n for n in found.untested if n.code == "leakage.parts_left")
     assert left.values["parts"] == 3
@@ -295,9 +298,10 @@ def test_perfect_decisions_on_both_sides_have_a_width() -> None:
 @pytest.mark.parametrize("access", ["scores", "labels"])
 def test_controls_of_classifiers_hold_whatever_is_granted(access: str) -> None:
     x, weight = drawn(0, 60, 5, 2)
-    model = {"live": Linear(weight), "output": "logits", "access": access}
-    subject = subject_of(None, x, np.arange(60) % 2, data={"train": (x.copy(), np.arange(60) % 2)})
-    opened = open_subject(subject.model_copy(update={"model": type(subject.model)(**model)}), device="cpu")
+    y = np.arange(60) % 2
+    subject = subject_of(Linear(weight), x, y, data={"train": (x.copy(), y)})
+    granted = subject.model.model_copy(update={"access": access})
+    opened = open_subject(subject.model_copy(update={"model": granted}), device="cpu")
     results = run_controls(registry()["leakage/loss"], opened, Forgetful())
     assert len(results) == 2
     assert all(result.holds for result in results), results

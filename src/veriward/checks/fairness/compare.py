@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from veriward.core.groups import Attribute
 from veriward.checks.fairness.rates import Array, GroupRates, families
 from veriward.core.estimate import Estimate, gap, not_estimable, proportion
+from veriward.core.groups import Attribute
 from veriward.core.intervals import gap_value
 from veriward.core.note import Note, note
 

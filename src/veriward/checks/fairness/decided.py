@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veriward.core.groups import Attribute
 from veriward.checks.fairness.compare import gaps, group_rates, place, share_gap, unseen
 from veriward.checks.fairness.means import CALIBRATED, calibrated, group_means, mean_gap
 from veriward.checks.fairness.rates import GroupRates, count, shares
 from veriward.core.estimate import Estimate
+from veriward.core.groups import Attribute
 from veriward.core.note import Note, note
 
 if TYPE_CHECKING:
@@ -97,9 +97,7 @@ def _calibration(
 ) -> tuple[Estimate, list[Estimate]]:
     at, found = place(attribute, name), calibrated(deserved, predicted, attribute)
     gap = mean_gap("calibration_difference", found, at, unit="difference of shares", method=f"{CALIBRATED}, Sidak")
-    groups = group_means(
-        "calibration_gap", found, attribute.groups, at, unit="difference of shares", method=CALIBRATED
-    )
+    groups = group_means("calibration_gap", found, attribute.groups, at, unit="difference of shares", method=CALIBRATED)
     return gap, groups
 
 

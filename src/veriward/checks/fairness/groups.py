@@ -79,8 +79,8 @@ class Groups(Check):
 
     def run(self, subject: Subject, threat: Threat, *, job: Job) -> Evidence:
         """Take the answers to all test rows and compare the groups of each attribute."""
-        from veriward.checks.fairness.crossed import crossed
         from veriward.checks.fairness.compare import untold
+        from veriward.checks.fairness.crossed import crossed
         from veriward.core.groups import attributes_of
 
         opened = job.opened

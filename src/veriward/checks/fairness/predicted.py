@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from veriward.core.groups import Attribute
 from veriward.checks.fairness.compare import MOST_TOLD, place
 from veriward.checks.fairness.means import group_means, mean_gap, means
 from veriward.core.estimate import Estimate, not_estimable
+from veriward.core.groups import Attribute
 from veriward.core.note import Note, note
 
 Array = np.ndarray[Any, Any]

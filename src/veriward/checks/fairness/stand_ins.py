@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,9 +53,7 @@ def stand_ins(attribute: str, inputs: Inputs, target: Target, effect: Effect) ->
         p_values[i] = max(p, telling[i])
     sides = int(target.held.sum()), int((~target.held).sum())
     power = power_to_tell(*sides, looked, truth=MATTERS, limit=TELLS)
-    count = flagged(
-        "stand_ins", p_values, len(target.held), unit="inputs", power=power, at={"attribute": attribute}
-    )
+    count = flagged("stand_ins", p_values, len(target.held), unit="inputs", power=power, at={"attribute": attribute})
     return [count, *(e for i, found in zip(strongest, effects, strict=True) for e in (areas[i], found))]
 
 
@@ -63,4 +61,3 @@ def _area(attribute: str, inputs: Inputs, target: Target, place: int) -> Estimat
     score = by_rates(inputs.fit[:, place], target.fit, inputs.held[:, place])
     at = {"attribute": attribute, "input": inputs.names[place]}
     return area("stand_in_auc", score[target.held], score[~target.held], at=at)
-

@@ -57,7 +57,11 @@ def from_labels(members: Array, non_members: Array) -> tuple[Estimate, ...]:
         return found, missing
     ends = {name: 2 * getattr(found, name) - 1 for name in ("value", "low", "high")}
     basis = {**found.basis, "value": ends["value"], "se": 2 * found.basis["se"]}
-    return found, replace(found, metric="membership_advantage", unit="difference of shares", basis=basis, **ends), missing
+    return (
+        found,
+        replace(found, metric="membership_advantage", unit="difference of shares", basis=basis, **ends),
+        missing,
+    )
 
 
 def exposed(members: Array, non_members: Array, parts: Sequence[Part], *, scored: bool) -> list[Estimate]:
