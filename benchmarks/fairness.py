@@ -19,7 +19,7 @@ from veriward.checks.fairness.rates import count
 from veriward.core.groups import cut
 
 DATA = Path(__file__).parents[2] / "shared/data/adult-test.csv.gz"
-ROWS, GROUPS, REPLICATES, TURNS = 16_281, 5, 50, 5
+ROWS, GROUPS, REPLICATES, TURNS = 16_281, 5, 50, 3
 SHARES = (0.85, 0.10, 0.03, 0.01, 0.01)
 RACE, INCOME = 8, 14
 

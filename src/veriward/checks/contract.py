@@ -69,7 +69,7 @@ class Check:
     after: ClassVar[tuple[str, ...]] = ()
 
     def needs_of(self, task: str) -> tuple[Need, ...]:
-        """Return what the model must offer: one that predicts a number has values where a classifier has labels or scores."""
+        """Return what the model must offer: one that predicts numbers has values where a classifier has labels."""
         if task != "regression":
             return self.needs
         return tuple(dict.fromkeys("values" if need in ("labels", "scores") else need for need in self.needs))

@@ -46,11 +46,7 @@ def _cross(parts: Sequence[Attribute]) -> Attribute:
     for part in parts:
         number = number * len(part.groups) + part.number
     kept, number = np.unique(number, return_inverse=True)
-    names = []
-    for code in kept.tolist():
-        told: list[str] = []
-        for part in reversed(parts):
-            code, place = divmod(code, len(part.groups))
-            told.insert(0, part.groups[place])
-        names.append(" × ".join(told))
+    sizes = [len(part.groups) for part in parts]
+    places = np.stack(np.unravel_index(kept, sizes), axis=1).tolist()
+    names = (" × ".join(part.groups[place] for part, place in zip(parts, row, strict=True)) for row in places)
     return Attribute(" × ".join(part.name for part in parts), tuple(names), number.reshape(-1), crossed=True)
