@@ -59,7 +59,7 @@ def group_rates(attribute: Attribute, rates: GroupRates, outcome: str | None = N
         "false_positive_rate": rates.false_positive,
     }
     return [
-        _rate(metric, *counts[number].tolist(), {**at, "group": attribute.groups[number]})
+        _rate(metric, counts[number], {**at, "group": attribute.groups[number]})
         for metric, counts in per_group.items()
         for number in told
     ]
@@ -77,7 +77,8 @@ def ends(values: Array) -> list[int]:
     return sorted([*order[: MOST_TOLD // 2].tolist(), *order[-MOST_TOLD // 2 :].tolist()])
 
 
-def _rate(metric: str, k: int, n: int, at: Mapping[str, Any]) -> Estimate:
+def _rate(metric: str, counts: Array, at: Mapping[str, Any]) -> Estimate:
+    k, n = counts.tolist()
     if n == 0:
         return not_estimable(metric, note("fairness.empty_group"), at=at, unit="share of the group's rows")
     return proportion(metric, k, n, at=at, unit="share of the group's rows")

@@ -69,7 +69,7 @@ def _ask(opened: Opened, x: Any) -> tuple[Array, Array]:
 
 def changed(opened: Opened, before: Array, after: Array) -> Array:
     """Return by how much each row's answer changed, (n,): whether the decision did, or the size in the target's unit."""
-    return np.abs(after - before) if opened.task == "regression" else (before != after).astype(np.float64)
+    return np.asarray(np.abs(after - before) if opened.task == "regression" else before != after, dtype=np.float64)
 
 
 def unit_of(opened: Opened) -> str:

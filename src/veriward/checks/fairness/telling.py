@@ -76,7 +76,7 @@ def told(metric: str, fit: Array, held: Array, target: Target, at: dict[str, Any
 def boosted(fit: Array, wanted: Array, held: Array, seed: int) -> Array:
     """Return a score for each held-out row, (n,): larger speaks for the target. Missing numbers may be NaN."""
     from sklearn.ensemble import HistGradientBoostingClassifier
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     trees = HistGradientBoostingClassifier(max_iter=50, max_leaf_nodes=15, early_stopping=False, random_state=seed)
     with threadpool_limits(limits=1):  # small fits: on a busy machine, threads that wait for each other take most time
