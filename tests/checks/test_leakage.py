@@ -1,6 +1,7 @@
 """Rates, areas and their variances against their definitions; the null world raises no alarm."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,15 +10,17 @@ from hypothesis import strategies as st
 from scipy.special import ndtr, ndtri
 
 from veriward.adapters.opened import open_subject
-from veriward.checks.leakage.delong import auc, midranks
-from veriward.checks.leakage.loss import estimates
+from veriward.checks.leakage.exposure import estimates
 from veriward.checks.leakage.roc import estimable, operate
 from veriward.checks.registry import registry
+from veriward.core.delong import auc, midranks
 from veriward.core.estimate import Estimate
 from veriward.core.evidence import Evidence
 from veriward.core.judge import judge
 from veriward.core.policy import Policy
 from veriward.core.threat import Threat
+from veriward.run.control import run_controls
+from veriward.run.job import Forgetful
 
 from .measure import Linear, drawn, measure, subject_of
 
@@ -182,3 +185,123 @@ def test_without_training_rows_the_check_is_refused_with_a_reason() -> None:
     reason = registry()["leakage/loss"].refuse(opened)
     assert reason is not None
     assert reason.code == "leakage.no_train"
+
+
+def regression(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], **groups: Any) -> Any:
+    """A model of numbers that answers with the first column; both splits have the same groups."""
+    model = lambda x: np.asarray(x)[:, 0].astype(np.float64)  # noqa: E731
+    data: dict[str, Any] = {"groups": list(groups)}
+    data |= {which: {"x": part[0], "y": part[1], **groups} for which, part in (("train", train), ("test", test))}
+    return subject_of(model, None, None, output="value", task="regression", data=data)
+
+
+def errors(seed: int, size: float, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    x = np.stack([generator.normal(size=rows), np.zeros(rows)], axis=1)
+    return x, x[:, 0] + size * generator.normal(size=rows)
+
+
+def test_a_model_of_numbers_is_attacked_by_the_size_of_its_error() -> None:
+    """Errors N(0, s) on members, N(0, 1) on others: the area is P(|E| > s |E'|) = 1 - 2 atan(s) / pi."""
+    train, test = errors(0, 0.3, 4000), errors(1, 1.0, 4000)
+    found = measure("leakage/loss", regression(train, test), rows=None)
+    area, rate = found.estimates[0], at(found.estimates, "tpr_at_fpr", 0.01)
+    assert area.low is not None
+    assert area.high is not None
+    assert area.low <= 1 - 2 * math.atan(0.3) / math.pi <= area.high
+    assert rate is not None
+    assert rate.low is not None
+    assert rate.high is not None
+    truth = 2 * ndtr(ndtri(0.505) / 0.3) - 1
+    assert rate.low <= truth <= rate.high
+    assert found.outcomes["loss"] == pytest.approx(np.abs(test[1] - test[0][:, 0]))
+
+
+def test_squared_errors_would_tell_the_same() -> None:
+    train, test = errors(0, 0.5, 300), errors(1, 1.0, 300)
+    size = [-np.abs(y - x[:, 0]) for x, y in (train, test)]
+    assert auc(*size) == pytest.approx(auc(-(size[0] ** 2), -(size[1] ** 2)))
+
+
+def test_the_exposed_group_is_told_first() -> None:
+    train, test = errors(0, 1.0, 2000), errors(1, 1.0, 2000)
+    group = np.array(["kept", "leaked"] * 1000, dtype=object)
+    train[1][1::2] = train[0][1::2, 0]
+    found = measure("leakage/loss", regression(train, test, g=group), rows=None)
+    parts = [e for e in found.estimates if e.metric == "auc" and "group" in e.at]
+    assert [e.at["group"] for e in parts] == ["leaked", "kept"]
+    assert parts[0].value == 1.0
+    assert parts[1].low is not None
+    assert parts[1].high is not None
+    assert parts[1].low < 0.5 < parts[1].high
+    rates = {e.at["group"]: e.value for e in found.estimates if e.metric == "tpr_at_fpr" and "group" in e.at}
+    assert rates["leaked"] == 1.0
+    assert rates["kept"] < 0.05
+
+
+def test_each_class_is_looked_at_by_itself_and_rates_need_rows() -> None:
+    x, weight = drawn(0, 300, 5, 3)
+    y = np.arange(300) % 3
+    y[:5] = 2
+    found = measure("leakage/loss", subject_of(Linear(weight), x, y, data={"train": (x.copy(), y)}))
+    parts = [e for e in found.estimates if "class" in e.at]
+    assert {e.at["class"] for e in parts} == {"0", "1", "2"}
+    assert [e.value for e in parts if e.metric == "auc"] == pytest.approx([0.5] * 3)
+    assert {e.at["fpr"] for e in parts if e.metric == "tpr_at_fpr"} == {0.1}, "300 others allow no lower rate"
+    y[:250] = 0
+    y[250:275] = 1
+    found = measure("leakage/loss", subject_of(Linear(weight), x, y, data={"train": (x.copy(), y)}))
+    rates = {e.at["class"] for e in found.estimates if "class" in e.at and e.metric == "tpr_at_fpr"}
+    assert rates == {"0"}, "small classes have no rate"
+
+
+def test_parts_are_bounded_and_those_left_out_are_counted() -> None:
+    train, test = errors(0, 1.0, 1200), errors(1, 1.0, 1200)
+    sizes = [100] * 11 + [99, 1]
+    group = np.repeat([f"g{i}" for i in range(13)], sizes)
+    found = measure("leakage/loss", regression(train, test, g=group))
+    assert len([e for e in found.estimates if e.metric == "auc" and "group" in e.at]) == 10
+    (left,) = (n for n in found.untested if n.code == "leakage.parts_left")
+    assert left.values["parts"] == 3
+
+
+def test_labels_alone_give_the_gap_between_accuracies() -> None:
+    y = np.arange(1000) % 2
+    told = {"train": np.where(np.arange(1000) < 900, y, 1 - y), "test": np.where(np.arange(1000) < 700, y, 1 - y)}
+    x = {which: np.stack([v.astype(float), np.zeros(1000)], axis=1) for which, v in told.items()}
+    model = lambda rows: np.asarray(rows)[:, 0].astype(int)  # noqa: E731
+    subject = subject_of(model, x["test"], y, output="labels", data={"train": (x["train"], y)})
+    found = measure("leakage/loss", subject)
+    assert found.threat.access == "labels"
+    advantage = next(e for e in found.estimates if e.metric == "membership_advantage")
+    assert advantage.value == pytest.approx(0.2)
+    se = math.sqrt(0.9 * 0.1 / 999 + 0.7 * 0.3 / 999)
+    assert advantage.low == pytest.approx(0.2 - 1.96 * se, abs=1e-4)
+    missing = at(found.estimates, "tpr_at_fpr", 0.01)
+    assert missing is not None
+    assert missing.value is None
+
+
+def test_perfect_decisions_on_both_sides_have_a_width() -> None:
+    y = np.arange(100) % 2
+    x = np.stack([y.astype(float), np.zeros(100)], axis=1)
+    model = lambda rows: np.asarray(rows)[:, 0].astype(int)  # noqa: E731
+    found = measure("leakage/loss", subject_of(model, x, y, output="labels", data={"train": (x.copy(), y)}))
+    advantage = next(e for e in found.estimates if e.metric == "membership_advantage")
+    assert advantage.value == 0.0
+    assert advantage.low is not None
+    assert advantage.high is not None
+    assert advantage.low < -0.03
+    assert advantage.high > 0.03
+
+
+@pytest.mark.parametrize("access", ["scores", "labels"])
+def test_controls_of_classifiers_hold_whatever_is_granted(access: str) -> None:
+    x, weight = drawn(0, 60, 5, 2)
+    y = np.arange(60) % 2
+    subject = subject_of(Linear(weight), x, y, data={"train": (x.copy(), y)})
+    granted = subject.model.model_copy(update={"access": access})
+    opened = open_subject(subject.model_copy(update={"model": granted}), device="cpu")
+    results = run_controls(registry()["leakage/loss"], opened, Forgetful())
+    assert len(results) == 2
+    assert all(result.holds for result in results), results

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import veriward
+from veriward.checks.registry import registry
 from veriward.core.journal import Journal
 
 from .subjects import write_table
@@ -79,15 +80,18 @@ def test_second_run_adds_nothing(table_folder: Path) -> None:
     assert size["finish"] == 1
 
 
-def test_changing_groups_runs_fairness_alone(table_folder: Path) -> None:
+def test_changing_groups_runs_what_reads_them_alone(table_folder: Path) -> None:
     veriward.assess(table_folder, budget="quick").close()
     before = evidence_of(table_folder / "table.ward")
     file = table_folder / "subject.toml"
     file.write_text(file.read_text().replace('groups = ["gender"]', 'groups = ["gender", "region"]'))
     with veriward.assess(table_folder, budget="quick") as dossier:
         gaps = [e for e in dossier["fairness/groups"].estimates if e.metric == "demographic_parity_difference"]
-        assert [e.at["attribute"] for e in gaps] == ["gender", "region"]
-    assert evidence_of(table_folder / "table.ward")[len(before) :] == ["fairness/groups"]
+        assert [e.at["attribute"] for e in gaps] == ["gender", "region", "gender × region"]
+    reads = [name for name in before if "groups" in registry()[name.partition("@")[0]].reads]
+    assert evidence_of(table_folder / "table.ward")[len(before) :] == reads
+    assert "fairness/groups" in reads
+    assert "evasion/linf" not in reads
 
 
 def test_changing_a_limit_runs_nothing_and_is_not_preregistered(table_folder: Path) -> None:

@@ -15,6 +15,7 @@ MODULES = (
     "veriward.checks.evasion.linf",
     "veriward.checks.leakage.loss",
     "veriward.checks.fairness.groups",
+    "veriward.checks.fairness.proxies",
     "veriward.checks.reliability.accuracy",
     "veriward.checks.reliability.environments",
     "veriward.checks.reliability.noise",

@@ -15,6 +15,10 @@ RATES = {
     "demographic_parity_difference": ("selection_rate",),
     "equal_opportunity_difference": ("true_positive_rate",),
     "equalized_odds_difference": ("true_positive_rate", "false_positive_rate"),
+    "calibration_difference": ("calibration_gap",),
+    "residual_difference": ("mean_residual",),
+    "absolute_error_difference": ("mean_absolute_residual",),
+    "prediction_difference": ("mean_prediction",),
 }
 
 
@@ -75,19 +79,19 @@ def _fairness(finding: Finding, _: Mapping[str, Any], words: Catalogue) -> str |
     if top is None:
         return None
     attribute = top.estimate.at.get("attribute")
-    spans = [_span(finding, rate, attribute) for rate in RATES.get(top.estimate.metric, ())]
+    spans = [_span(finding, rate, top.estimate.at) for rate in RATES.get(top.estimate.metric, ())]
     widest = max((s for s in spans if s), key=lambda s: (s[1].value or 0) - (s[0].value or 0), default=None)
     if widest is None:
         return None
     low, high = widest
     groups = {"low": harmless(low.at["group"]), "high": harmless(high.at["group"])}
-    shares = {"low_share": low.value, "high_share": high.value}
+    shares = {"low_share": low.value, "high_share": high.value, "low_value": point(low), "high_value": point(high)}
     return words.text(f"story.{low.metric}", attribute=harmless(attribute), **groups, **shares)
 
 
-def _span(finding: Finding, metric: str, attribute: Any) -> tuple[Estimate, Estimate] | None:
-    """Return the rates of the groups at either end."""
-    rates = [e for e in finding.estimates if e.metric == metric and e.at.get("attribute") == attribute]
+def _span(finding: Finding, metric: str, at: Mapping[str, Any]) -> tuple[Estimate, Estimate] | None:
+    """Return the rates of the groups at either end, of the same attribute and outcome."""
+    rates = [e for e in finding.estimates if e.metric == metric and all(e.at.get(k) == v for k, v in at.items())]
     known = sorted((e for e in rates if e.value is not None and "group" in e.at), key=lambda e: e.value or 0)
     return (known[0], known[-1]) if len(known) > 1 else None
 

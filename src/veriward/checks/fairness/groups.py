@@ -1,8 +1,8 @@
-"""fairness/groups: do the groups of a protected attribute fare alike? Point values with simultaneous exact intervals."""
+"""fairness/groups: do the groups of a protected attribute fare alike? Point values with simultaneous intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,47 +10,62 @@ import numpy as np
 
 from veriward.checks.contract import Check, Control, Job
 from veriward.checks.registry import register
-from veriward.core.estimate import Estimate, gap, not_estimable, proportion
+from veriward.core.estimate import Estimate
 from veriward.core.evidence import Evidence
 from veriward.core.note import Note, note
 from veriward.core.threat import Threat
 
 if TYPE_CHECKING:
     from veriward.adapters.opened import Opened
-    from veriward.checks.fairness.rates import GroupRates
+    from veriward.core.groups import Attribute
     from veriward.core.subject import Subject
 
 BLOCK = 8192
-FEWEST = 2  # groups that can be compared
+Found = tuple[list[Estimate], dict[str, Any], list[Note], list[Note]]  # numbers, outcomes, assumptions, untested
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """Ask the model for its decisions on a block of test rows."""
+    """Ask a classifier about a block of test rows; `outcomes` are the classes whose probability is wanted."""
+
+    outcomes: tuple[int, ...]
 
     def __call__(self, opened: Opened, rows: Sequence[int]) -> Mapping[str, Any]:
-        """Return the predicted class numbers, (n,)."""
-        labels = opened.model.labels(opened.domain.decode(opened.encoded("test", list(rows))))  # type: ignore[union-attr]
-        return {"label": labels.cpu().numpy().astype(np.int32)}
+        """Return the predicted class numbers, (n,), and where scores are granted the probabilities, (n, outcomes)."""
+        from veriward.adapters.model import logarithms
+
+        model, x = opened.model, opened.domain.decode(opened.encoded("test", list(rows)))
+        if not hasattr(model, "scores"):
+            return {"label": model.labels(x).cpu().numpy().astype(np.int32)}  # type: ignore[union-attr]
+        scores = model.scores(x)
+        chances = logarithms(scores, opened.output).exp()[:, list(self.outcomes)]
+        return {"label": scores.argmax(1).cpu().numpy().astype(np.int32), "probability": chances.cpu().numpy()}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Ask a model of numbers about a block of test rows."""
+
+    def __call__(self, opened: Opened, rows: Sequence[int]) -> Mapping[str, Any]:
+        """Return the predicted values, (n,)."""
+        x = opened.domain.decode(opened.encoded("test", list(rows)))
+        return {"value": opened.model.values(x).cpu().numpy()}  # type: ignore[union-attr]
 
 
 @register
 class Groups(Check):
-    """Demographic parity, equal opportunity, equalised odds for each declared attribute."""
+    """Parity of decisions, of errors and of calibration for each declared attribute and where attributes cross."""
 
     name = "fairness/groups"
-    version = "1"
+    version = "2"
     question = "Do people of different groups get the favourable outcome equally often, and equally rightly?"
     needs = ("labels",)
+    tasks = ("classification", "regression")
     reads = ("model", "test", "input", "groups")
 
     def refuse(self, opened: Opened) -> Note | None:
-        """Refuse subjects without groups, or without a favourable outcome among several classes."""
-        if not opened.subject.data.groups:
-            return note("fairness.no_groups")
-        if favourable_class(opened) is None:
-            return note("fairness.no_favourable", classes=", ".join(str(c) for c in opened.classes[:8]))
-        return None
+        """Refuse subjects without groups."""
+        return None if opened.subject.data.groups else note("fairness.no_groups")
 
     def threats(self, opened: Opened) -> tuple[Threat, ...]:
         """Return the one "threat": everyday use; nobody attacks."""
@@ -58,97 +73,77 @@ class Groups(Check):
 
     def controls(self, opened: Opened) -> tuple[Control, ...]:
         """Return a subject that treats one group otherwise by a known amount, and one that does not."""
-        from veriward.checks.fairness.planted import planted_controls
+        from veriward.checks.fairness.planted import planted_controls, predicted_controls
 
-        return planted_controls()
+        return predicted_controls() if opened.task == "regression" else planted_controls()
 
     def run(self, subject: Subject, threat: Threat, *, job: Job) -> Evidence:
-        """Take the decisions on all test rows and compare the groups of each attribute."""
-        from veriward.checks.fairness.rates import count
+        """Take the answers to all test rows and compare the groups of each attribute."""
+        from veriward.checks.fairness.compare import untold
+        from veriward.checks.fairness.crossed import crossed
+        from veriward.core.groups import attributes_of
 
         opened = job.opened
-        favourable, n = favourable_class(opened), len(opened.test)
-        assert favourable is not None
-        items = [list(range(i, min(i + BLOCK, n))) for i in range(0, n, BLOCK)]
-        labels = np.concatenate([r["label"] for r in job.map("decisions", Decisions(), items)])
-        deserved = (opened.targets["test"] == favourable).cpu().numpy()
-        estimates: list[Estimate] = []
-        notes: list[Note] = [note("fairness.favourable", outcome=str(opened.classes[favourable]))]
-        untested: list[Note] = [note("fairness.no_intersections")]
-        for attribute, values, remark in attributes(opened):
-            rates = count(labels == favourable, deserved, values)
-            estimates += compare(attribute, rates)
-            notes += [remark] if remark else []
-            untested += _unseen(attribute, rates)
+        own = attributes_of(opened.test.groups, opened.subject.data.private)
+        cells, left = crossed(own)
+        attributes = [*own, *cells]
+        compared = _predicted(job, attributes) if opened.task == "regression" else _decided(job, attributes)
+        estimates, outcomes, assumptions, untested = compared
         return Evidence(
             self.name,
             self.version,
             threat,
             tuple(estimates),
-            outcomes=_outcomes(opened, labels, favourable),
-            rows=n,
-            assumptions=tuple(notes),
-            untested=tuple(untested),
+            outcomes=outcomes,
+            rows=len(opened.test),
+            assumptions=(*assumptions, *bands_of(own)),
+            untested=(*untested, *untold(attributes), *left, note("fairness.groups_only")),
         )
 
 
-def favourable_class(opened: Opened) -> int | None:
-    """Return the number of the favourable class: as declared, else the second of two; None if nobody can tell."""
-    wanted, names = opened.subject.data.favourable, list(opened.classes)
-    if wanted is None:
-        return 1 if len(names) == FEWEST else None
-    return next((number for number, name in enumerate(names) if name == wanted or str(name) == str(wanted)), None)
+def bands_of(attributes: Sequence[Attribute]) -> list[Note]:
+    """Return a remark on each attribute whose numbers became bands."""
+    return [note("fairness.bands", attribute=a.name, bands=a.bands) for a in attributes if a.bands]
 
 
-def attributes(opened: Opened) -> Iterator[tuple[str, np.ndarray[Any, Any], Note | None]]:
-    """Yield each protected attribute's name, its value per test row as texts, and a remark if numbers became bands."""
-    from veriward.core.table_domain import group_values
-
-    for name, values in opened.test.groups.items():
-        texts, bands = group_values(values)
-        yield name, texts, note("fairness.bands", attribute=name, bands=bands) if bands else None
+def blocks(n: int) -> list[list[int]]:
+    """Return the numbers of n rows in blocks."""
+    return [list(range(i, min(i + BLOCK, n))) for i in range(0, n, BLOCK)]
 
 
-def compare(attribute: str, rates: GroupRates) -> list[Estimate]:
-    """Return the gaps of an attribute and the rates of its groups, told apart by `at`."""
-    from veriward.checks.fairness.rates import families
+def _decided(job: Job, attributes: Sequence[Attribute]) -> Found:
+    from veriward.checks.fairness.decided import Decided, about_outcomes, compare_decisions, outcomes_of
 
-    at = {"attribute": attribute}
-    found = [_gap(metric, shares, at, rates.names) for metric, shares in families(rates).items()]
-    per_group = {
-        "selection_rate": rates.selected,
-        "true_positive_rate": rates.true_positive,
-        "false_positive_rate": rates.false_positive,
-    }
-    for metric, counts in per_group.items():
-        for name, (k, n) in zip(rates.names, counts.tolist(), strict=True):
-            found.append(_rate(metric, k, n, {**at, "group": name}))
-    return found
+    opened, outcomes = job.opened, outcomes_of(job.opened)
+    results = job.map("decisions", Decisions(tuple(n for n, _ in outcomes)), blocks(len(opened.test)))
+    labels = np.concatenate([r["label"] for r in results])
+    scored = "probability" in results[0]
+    chances = np.concatenate([r["probability"] for r in results]) if scored else None
+    decided = Decided(opened.targets["test"].cpu().numpy(), labels, outcomes, chances)
+    estimates, unseen = compare_decisions(decided, attributes)
+    assumptions, left = about_outcomes(opened, outcomes)
+    missing = [] if scored else [note("fairness.no_scores")]
+    return estimates, _favourable(opened, labels, outcomes), assumptions, [*unseen, *left, *missing]
 
 
-def _gap(metric: str, shares: Sequence[Any], at: Mapping[str, Any], names: Sequence[str]) -> Estimate:
-    if any((counts[:, 1] > 0).sum() < FEWEST for counts in shares):
-        return not_estimable(metric, note("fairness.nothing_to_compare"), at=at, unit="difference of shares")
-    return gap(metric, [counts.tolist() for counts in shares], at=at, names=names)
+def _favourable(opened: Opened, labels: Any, outcomes: Sequence[tuple[int, str | None]]) -> dict[str, Any]:
+    """Return whether each row got the favourable outcome; among several, which class it got."""
+    outcome = np.full(opened.test.total, -1, np.int8 if outcomes[0][1] is None else np.int32)
+    if outcomes[0][1] is None:
+        outcome[opened.test.index] = labels == outcomes[0][0]
+        return {"favourable": outcome}
+    outcome[opened.test.index] = labels
+    return {"decision": outcome}
 
 
-def _rate(metric: str, k: int, n: int, at: Mapping[str, Any]) -> Estimate:
-    if n == 0:
-        return not_estimable(metric, note("fairness.empty_group"), at=at, unit="share of the group's rows")
-    return proportion(metric, k, n, at=at, unit="share of the group's rows")
+def _predicted(job: Job, attributes: Sequence[Attribute]) -> Found:
+    from veriward.checks.fairness.predicted import compare_predictions
 
-
-def _unseen(attribute: str, rates: GroupRates) -> list[Note]:
-    """Name groups in which nobody deserved the outcome, or everybody did: their rates stay unknown."""
-    empty = [
-        name
-        for name, positive, negative in zip(rates.names, rates.true_positive, rates.false_positive, strict=True)
-        if positive[1] == 0 or negative[1] == 0
-    ]
-    return [note("fairness.groups_unseen", attribute=attribute, groups=", ".join(empty))] if empty else []
-
-
-def _outcomes(opened: Opened, labels: np.ndarray[Any, Any], favourable: int) -> dict[str, Any]:
-    outcome = np.full(opened.test.total, -1, np.int8)
-    outcome[opened.test.index] = labels == favourable
-    return {"favourable": outcome}
+    opened = job.opened
+    results = job.map("predictions", Predictions(), blocks(len(opened.test)))
+    predicted = np.concatenate([r["value"] for r in results])
+    truth = opened.targets["test"].cpu().numpy()
+    estimates, untested = compare_predictions(truth, predicted, attributes)
+    residual = np.full(opened.test.total, np.nan)
+    residual[opened.test.index] = truth - predicted
+    return estimates, {"residual": residual}, [note("fairness.in_deviations")], untested

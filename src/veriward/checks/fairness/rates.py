@@ -1,7 +1,7 @@
 """Rates of groups as counts: who gets the favourable outcome, and who of those that deserve it or do not.
 
 Demographic parity: Dwork et al., 2012 (arXiv:1104.3913). Equal opportunity and equalised odds: Hardt et al., 2016
-(arXiv:1610.02413), definitions 2.1 and 2.2.
+(arXiv:1610.02413), definitions 2.1 and 2.2. Among several classes each is held against the rest.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from veriward.core.groups import Attribute
+
 Array = np.ndarray[Any, Any]
 
 
@@ -17,29 +19,28 @@ Array = np.ndarray[Any, Any]
 class GroupRates:
     """Counts of one attribute's groups, (groups, 2) each: [favourable decisions, rows]."""
 
-    names: tuple[str, ...]
     selected: Array  # of all rows
     true_positive: Array  # of the rows whose true outcome is the favourable one
     false_positive: Array  # of the others
 
 
-def count(chosen: Array, deserved: Array, groups: Array) -> GroupRates:
-    """Return the counts; chosen, deserved (n,) of booleans, groups (n,) of texts.
+def count(chosen: Array, deserved: Array, attribute: Attribute) -> GroupRates:
+    """Return the counts; chosen, deserved (n,) of booleans: the decision and the truth.
 
-    >>> rates = count(np.array([True, False]), np.array([True, True]), np.array(["a", "b"]))
+    >>> from veriward.core.groups import cut
+    >>> rates = count(np.array([True, False]), np.array([True, True]), cut("g", np.array(["a", "b"])))
     >>> rates.true_positive.tolist()
     [[1, 1], [0, 1]]
     """
-    names, number = np.unique(groups.astype(str), return_inverse=True)
-    number, everybody = number.reshape(-1), np.ones_like(deserved)
-    parts = [_counts(chosen, among, number, len(names)) for among in (everybody, deserved, ~deserved)]
-    return GroupRates(tuple(names.tolist()), *parts)
+    everybody = np.ones_like(deserved)
+    return GroupRates(*(shares(chosen, attribute, among) for among in (everybody, deserved, ~deserved)))
 
 
-def _counts(chosen: Array, among: Array, number: Array, groups: int) -> Array:
-    rows = np.bincount(number[among], minlength=groups)
-    hits = np.bincount(number[among & chosen], minlength=groups)
-    return np.stack([hits, rows], axis=1)
+def shares(hit: Array, attribute: Attribute, among: Array) -> Array:
+    """Return [hits, rows] of each group among the rows where `among` holds, (groups, 2)."""
+    groups = len(attribute.groups)
+    rows = np.bincount(attribute.number[among], minlength=groups)
+    return np.stack([np.bincount(attribute.number[among & hit], minlength=groups), rows], axis=1)
 
 
 def families(rates: GroupRates) -> dict[str, Sequence[Array]]:
