@@ -1,8 +1,10 @@
 """Options that several verbs share."""
 
 import os
+import re
 import shutil
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -15,15 +17,35 @@ LANGUAGES = ("en", "zh")
 def language(given: str | None) -> str:
     """Return the language asked for, else the one of the user's locale, else English.
 
-    >>> language("zh")
-    'zh'
+    A region or script after it does not count: "zh-CN", "zh_Hant" and "ZH" are "zh". SettingsError names the choices.
+
+    >>> language("zh"), language("en-US")
+    ('zh', 'en')
     """
     if given is None:
         locale = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
-        return "zh" if locale.lower().startswith("zh") else "en"
-    if given not in LANGUAGES:
+        return "zh" if _bare(locale) == "zh" else "en"
+    if _bare(given) not in LANGUAGES:
         raise SettingsError(f"--lang {given}: want one of {', '.join(LANGUAGES)}")
-    return given
+    return _bare(given)
+
+
+def _bare(code: str) -> str:
+    """Return a code or a locale without region, script and encoding: "zh_CN.UTF-8" is "zh"."""
+    return re.split(r"[-_.@]", code, maxsplit=1)[0].lower()
+
+
+def spoken(given: Sequence[str]) -> str:
+    """Return the language of a whole command line, before it is parsed: help and errors need one, too.
+
+    >>> spoken(["assess", ".", "--lang", "zh"]), spoken(["assess", "--lang=en"])
+    ('zh', 'en')
+    """
+    for word, after in zip(given, [*given[1:], ""], strict=False):
+        option, _, value = word.partition("=")
+        if option == "--lang" and _bare(value or after) in LANGUAGES:
+            return _bare(value or after)
+    return language(None)
 
 
 def lang_option() -> Any:

@@ -21,7 +21,7 @@ WANTED = {
 def explain(where: str, error: ValidationError, model: type[BaseModel]) -> str:
     """Return a message that names each key, the value that came and the choices."""
     lines = [_line(dict(item), model) for item in error.errors(include_url=False)]
-    return f"{where}: " + "; ".join(dict.fromkeys(lines))
+    return f"{where}: " + " · ".join(dict.fromkeys(lines))
 
 
 def _line(item: dict[str, Any], model: type[BaseModel]) -> str:
