@@ -15,7 +15,7 @@ from veriward.core.errors import DangerousArtefact, UnknownArtefact, VeriwardErr
 if TYPE_CHECKING:
     import click
 
-VERBS = ("demo", "init", "assess", "report", "checks", "scan", "sign", "verify", "convert", "key")
+VERBS = ("demo", "init", "assess", "report", "checks", "policy", "scan", "sign", "verify", "convert", "key")
 CRASH, INTERRUPTED, WRONG = 70, 130, 2
 NOBODY_READS = 141  # what shells say of a program whose reader (head, a pager) went away: 128 + SIGPIPE
 CODES: dict[type[VeriwardError], int] = {DangerousArtefact: 1, UnknownArtefact: 3}

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from typing import Any
+from unicodedata import east_asian_width
 
 import typer
 
@@ -56,6 +57,20 @@ def lang_option() -> Any:
 def width() -> int:
     """Return how wide the terminal is, at most 110 columns."""
     return min(shutil.get_terminal_size((100, 20)).columns, 110)
+
+
+def cells(text: str) -> int:
+    """Return how many cells of a terminal a text takes; a Chinese character takes two.
+
+    >>> cells("案卷.ward")
+    9
+    """
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def padded(text: str, width: int) -> str:
+    """Return a text with blanks up to a width in cells."""
+    return text + " " * max(width - cells(text), 0)
 
 
 def painted() -> bool:

@@ -3,7 +3,7 @@
 import operator
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib import resources
@@ -154,7 +154,7 @@ class Policy(BaseModel):
         except tomllib.TOMLDecodeError as error:
             raise SettingsError(f"{where}: not valid TOML: {error}; see veriward/policies/default.toml") from None
         except ValidationError as error:
-            raise SettingsError(explain(where, error, cls)) from None
+            raise SettingsError(explain(where, error, cls, lambda path: line_of(text, path))) from None
 
     def for_task(self, task: str) -> "Policy":
         """Return the limits that can be about models of a task; those of another one take no share of the error.
@@ -173,6 +173,26 @@ class Policy(BaseModel):
     def hash(self) -> str:
         """SHA-256 of the limits: what a report quotes to show that they were fixed before the run."""
         return digest(self.to_dict())
+
+
+def line_of(text: str, path: Sequence[Any]) -> int | None:
+    """Return the line of a policy's text that holds a key, such as ("limit", 2, "pass"); of a limit, its first line.
+
+    >>> line_of('name = "x"\\n[[limit]]\\ncheck = "a/b"\\n', ["limit", 0, "check"])
+    3
+    """
+    lines = text.splitlines()
+    heads = [number for number, line in enumerate(lines, 1) if re.match(r"\s*\[\[\s*limit\s*\]\]", line)]
+    if len(path) < 2 or path[0] != "limit":
+        start, end, key = 0, (heads or [len(lines) + 1])[0] - 1, path[0] if path else ""
+    elif path[1] < len(heads):
+        start, end = heads[path[1]], ([*heads, len(lines) + 1])[path[1] + 1] - 1
+        key = path[2] if len(path) > 2 else ""
+    else:
+        return None
+    held = (n for n in range(start, end) if re.match(rf"""\s*["']?{re.escape(str(key))}["']?\s*[=.]""", lines[n]))
+    found = next(held, None) if key else None
+    return found + 1 if found is not None else (start or None)
 
 
 def shipped() -> tuple[str, ...]:
