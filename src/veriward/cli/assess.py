@@ -22,7 +22,9 @@ def assess(
         None, help="The dossier; default: NAME.ward beside subject.toml.", metavar="FILE.ward"
     ),
     checks: str | None = typer.Option(None, help="Patterns of checks, e.g. 'evasion/*,leakage/loss'; default: all."),
-    policy: str | None = typer.Option(None, help="The name of a policy (veriward policy list), or a file.", metavar="NAME|FILE.toml"),
+    policy: str | None = typer.Option(
+        None, help="The name of a policy (veriward policy list), or a file.", metavar="NAME|FILE.toml"
+    ),
     budget: str = typer.Option("standard", help="quick: at most 200 attacked rows; standard: 1000; thorough: all."),
     seed: int = typer.Option(0, help="Of everything that is drawn."),
     device: str = typer.Option("auto", help="auto, cpu or cuda."),

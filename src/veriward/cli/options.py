@@ -51,7 +51,8 @@ def spoken(given: Sequence[str]) -> str:
 
 def lang_option() -> Any:
     """Return the declaration of --lang."""
-    return typer.Option(None, "--lang", help="en or zh; default: the language of your locale.", metavar="en|zh")
+    text = "en or zh (zh-CN, en_US and the like, too); default: the language of your locale."
+    return typer.Option(None, "--lang", help=text, metavar="en|zh")
 
 
 def width() -> int:

@@ -2,7 +2,7 @@
 
 import json as json_module
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -70,13 +70,21 @@ def check(
     family = {task: len(found.for_task(task).limit) for task in ("classification", "regression")}
     if json:
         said = [{"limit": number, **doubt.to_dict()} for number, doubt in doubtful]
-        body = {"policy": found.name, "hash": found.hash, "limits": len(found.limit), "family": family, "warnings": said}
+        body = {
+            "policy": found.name,
+            "hash": found.hash,
+            "limits": len(found.limit),
+            "family": family,
+            "warnings": said,
+        }
         typer.echo(json_module.dumps(body, ensure_ascii=False, indent=2))
         return 0
     typer.echo(_title(found, words))
     for number, doubt in doubtful:
         rule = found.limit[number]
-        typer.echo(words.text("policy.doubt", n=number + 1, limit=f"{rule.check} {rule.metric}", what=words.note(doubt)))
+        typer.echo(
+            words.text("policy.doubt", n=number + 1, limit=f"{rule.check} {rule.metric}", what=words.note(doubt))
+        )
     typer.echo(words.text("policy.family", **family))
     typer.echo(words.text("policy.sound" if not doubtful else "policy.doubtful", n=len(doubtful)))
     return 0
@@ -90,34 +98,31 @@ def _title(policy: "Policy", words: "Catalogue") -> str:
 
 
 def _table(policy: "Policy", words: "Catalogue") -> Iterator[str]:
-    """Yield one row of columns per limit, and its reason and source below."""
+    """Yield one row of columns per limit, and below it what it is about, its reason and its source."""
     rows = [_row(limit, words) for limit in policy.limit]
     heads = [words.text(f"policy.{name}") for name in ("check", "metric", "pass", "fail", "budget", "severity")]
     widths = [max(cells(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
     yield _line(heads, widths)
     for limit, row in zip(policy.limit, rows, strict=True):
         yield _line(row, widths)
-        chinese = words.language == "zh"
-        reason, source = (limit.reason, limit.source)
-        if chinese:
-            reason, source = limit.reason_zh or reason, limit.source_zh or source
-        if reason:
-            yield f"    {reason}"
-        if source:
-            yield "    " + words.text("policy.source", source=source)
+        yield from (f"    {line}" for line in _below(limit, words) if line)
 
 
-def _line(cells: list[str], widths: list[int]) -> str:
-    return "  ".join(padded(cell, width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+def _line(row: list[str], widths: list[int]) -> str:
+    return "  ".join(padded(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _row(limit: "Limit", words: "Catalogue") -> list[str]:
-    at = ", ".join(f"{key} = {value}" for key, value in (limit.at or {}).items())
-    parts: list[Any] = [at] if at else []
-    parts += [words.term("task", limit.task)] if limit.task else []
-    parts += [words.text("policy.optional")] if limit.optional else []
-    metric = words.term("metric", limit.metric)
-    name = words.text("label.of", metric=metric, place=parts) if parts else metric
     budget = words.term("budget", limit.sufficient) if limit.sufficient else "–"
     severity = words.term("severity", limit.severity)
-    return [limit.check, name, str(limit.passes), str(limit.fails), budget, severity]
+    return [limit.check, words.term("metric", limit.metric), str(limit.passes), str(limit.fails), budget, severity]
+
+
+def _below(limit: "Limit", words: "Catalogue") -> Iterator[str]:
+    about = [limit.metric, *(f"{key} = {value}" for key, value in (limit.at or {}).items())]
+    about += [words.term("task", limit.task)] if limit.task else []
+    yield " · ".join([*about, words.text("policy.optional")] if limit.optional else about)
+    chinese = words.language == "zh"
+    yield (limit.reason_zh if chinese else "") or limit.reason
+    source = (limit.source_zh if chinese else "") or limit.source
+    yield words.text("policy.source", source=source) if source else ""

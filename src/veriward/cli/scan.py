@@ -54,7 +54,9 @@ def _show(item: "Scanned", words: "Catalogue") -> None:
     """Print one file as soon as it is scanned: a folder of large models takes its time."""
     if item.outcome is None:
         return
-    label = typer.style(padded(words.term("scanned", item.outcome), 10), fg=COLOURS[item.outcome] if painted() else None)
+    label = typer.style(
+        padded(words.term("scanned", item.outcome), 10), fg=COLOURS[item.outcome] if painted() else None
+    )
     kind = f"  {item.result.kind}" if item.result else ""
     typer.echo(f"{label} {_path(item)}{kind}")
     for reason in item.result.reasons if item.result else ():

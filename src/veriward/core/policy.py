@@ -78,7 +78,9 @@ class Limit(BaseModel):
     source: str = ""
     source_zh: str = ""
     task: Task | None = None  # the limit is about models of this task alone
-    optional: bool = False  # measured on some subjects only, and then held against: no mistake where nothing measures it
+    optional: bool = (
+        False  # measured on some subjects only, and then held against: no mistake where nothing measures it
+    )
 
     @field_validator("pass_", "fail_")
     @classmethod
