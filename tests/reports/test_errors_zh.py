@@ -130,7 +130,7 @@ f.pkl: the scanner says unknown: a.B (f.pkl @ 3): names code that is not on the 
 LINES = [line.strip() for line in WITHIN.strip().splitlines()]
 
 
-@pytest.mark.parametrize(("english", "chinese"), zip(LINES[::2], LINES[1::2], strict=True))
+@pytest.mark.parametrize(("english", "chinese"), list(zip(LINES[::2], LINES[1::2], strict=True)))
 def test_messages_within_messages(english: str, chinese: str) -> None:
     said = error_text(english, "zh")
     assert said.startswith(chinese)
