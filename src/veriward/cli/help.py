@@ -33,7 +33,7 @@ def translated(command: "click.Command", language: str) -> "click.Command":
         for parameter in each.params:
             text = getattr(parameter, "help", None)
             if text:
-                parameter.help = said.get(text, text)  # type: ignore[attr-defined]  # it has one, as was just seen
+                parameter.help = said.get(text, text)
     return command
 
 
