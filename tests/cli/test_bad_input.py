@@ -245,7 +245,7 @@ def test_a_subject_that_is_not_there_or_not_text(folder: Path, refused: Callable
     {
         "checks": (["--checks", "nope/*"], "matches no check"),
         "no checks": (["--checks", ","], "names no check"),
-        "policy": (["--policy", "nope"], "one of default, ecommerce"),
+        "policy": (["--policy", "nope"], "default, ecommerce"),
         "policy file": (["--policy", "nope.toml"], "--policy nope.toml: cannot be read"),
         "budget": (["--budget", "huge"], "quick, standard, thorough"),
         "device": (["--device", "tpu"], "auto, cpu or cuda"),

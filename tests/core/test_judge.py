@@ -154,6 +154,39 @@ def test_a_limit_on_a_metric_that_nobody_measures_is_undecided() -> None:
     assert [(item.metric, item.verdict, item.why) for item in judged["a/b"]] == [("m", "inconclusive", "no_estimate")]
 
 
+def test_an_optional_limit_that_nobody_measures_is_no_mistake_and_still_takes_its_share_of_the_error() -> None:
+    measured, absent = limit(), limit(optional=True).model_copy(update={"metric": "other"})
+    found = evidence(proportion("m", 30, 100))
+    judged = judge({"a/b": found}, Policy(limit=(measured, absent)))["a/b"]
+    assert [item.metric for item in judged] == ["m"]
+    assert judged[0].p_adjusted == pytest.approx(2 * (judged[0].p or 0.0))
+    both = evidence(proportion("m", 30, 100), proportion("other", 30, 100))
+    assert [item.verdict for item in judge({"a/b": both}, Policy(limit=(measured, absent)))["a/b"]] == ["fail", "fail"]
+    unknown = evidence(proportion("m", 30, 100), not_estimable("other", note("x")))
+    assert judge({"a/b": unknown}, Policy(limit=(absent,)))["a/b"][0].why == "not_estimable"
+
+
+def test_limits_about_another_task_are_not_there() -> None:
+    """Which task a model has does not depend on what is run, so they need no share of the error."""
+    policy = Policy(limit=(limit(), limit(task="regression").model_copy(update={"metric": "r"})))
+    found = evidence(proportion("m", 30, 100))
+    judged = judge({"a/b": found}, policy.for_task("classification"))["a/b"]
+    assert [item.metric for item in judged] == ["m"]
+    assert judged[0].p_adjusted == judged[0].p
+    assert [rule.metric for rule in policy.for_task("regression").limit] == ["m", "r"]
+    assert policy.for_task("classification").name == policy.name
+
+
+def test_a_judgement_says_what_the_policy_says_in_both_languages() -> None:
+    words = {"reason": "why", "reason_zh": "为何", "source": "where from", "source_zh": "出处", "severity": "high"}
+    for rule in (limit(**words), limit(**words).model_copy(update={"metric": "absent"})):
+        judged = one(evidence(proportion("m", 60, 100)), rule)
+        assert {name: getattr(judged, name) for name in words} == words
+        assert Judged.from_dict(judged.to_dict()) == judged
+    old = {name: value for name, value in judged.to_dict().items() if name != "source_zh"}
+    assert Judged.from_dict(old).source_zh == "", "dossiers written before read as before"
+
+
 def test_limits_find_their_estimates_by_check_pattern_metric_and_place() -> None:
     found = evidence(*(proportion("m", 90, 100, at={"fpr": fpr, "g": "x"}) for fpr in (0.01, 0.1)))
     for at, count in ((None, 2), ({}, 2), ({"fpr": 0.1}, 1), ({"fpr": 0.1, "g": "x"}, 1), ({"fpr": 0.5}, 0)):

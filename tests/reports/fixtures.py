@@ -23,6 +23,14 @@ QUESTION = {
 }
 
 
+def default_limits() -> Policy:
+    """The default policy, as far as it is about what these drafts measure."""
+    measured = {f"{kind}_difference" for kind in ("demographic_parity", "equal_opportunity", "equalized_odds")}
+    measured |= {"dangerous_findings", "robust_accuracy", "tpr_at_fpr"}
+    policy = Policy.load("default")
+    return policy.model_copy(update={"limit": tuple(rule for rule in policy.limit if rule.metric in measured)})
+
+
 @dataclass
 class Draft:
     """What `write` puts into a dossier."""
@@ -32,7 +40,7 @@ class Draft:
     errors: dict[str, tuple[str, Threat]] = field(default_factory=dict)
     unfinished: dict[str, Threat] = field(default_factory=dict)
     not_run: list[tuple[str, Note]] = field(default_factory=list)
-    policy: Policy = field(default_factory=lambda: Policy.load("default"))
+    policy: Policy = field(default_factory=default_limits)
     budget: str = "standard"
     finish: bool = True
 

@@ -9,19 +9,20 @@ import pytest
 
 from veriward.core.note import note
 from veriward.reports.catalogue import Catalogue
-from veriward.reports.scan_words import PARTS, Template, templates, translated
+from veriward.reports.phrase_book import Template, templates
+from veriward.reports.scan_words import PARTS, translated
 
 from .scan_sentences import Sentences, collected
 
-SAID = collected()
+SAID, SCANNED = collected(), templates("scan")
 
 
 def samples() -> list[tuple[str, str]]:
-    return [(part, english) for part in PARTS for english in templates()[part]]
+    return [(part, english) for part in PARTS for english in SCANNED[part]]
 
 
 def test_the_source_was_read() -> None:
-    assert {field.name for field in fields(Sentences)} == set(PARTS) == set(templates())
+    assert {field.name for field in fields(Sentences)} == set(PARTS) == set(SCANNED)
     assert "names code that is not on the allowlist" in SAID.why  # a constant
     assert "has a path that leads out of the folder it is extracted to" in SAID.why  # returned by a function
     assert "the tree at {} has no leaves" in SAID.why  # raised
@@ -32,37 +33,35 @@ def test_the_source_was_read() -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_every_sentence_of_the_scanner_has_a_translation(part: str) -> None:
-    assert sorted(getattr(SAID, part) - templates()[part].keys()) == []
+    assert sorted(getattr(SAID, part) - SCANNED[part].keys()) == []
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_no_translation_is_stale(part: str) -> None:
-    assert sorted(templates()[part].keys() - getattr(SAID, part)) == []
+    assert sorted(SCANNED[part].keys() - getattr(SAID, part)) == []
 
 
 def test_every_hole_is_filled_once() -> None:
     wrong = [
         english
         for part, english in samples()
-        if sorted(re.findall(r"\{(\d)(?:\}|:(?:what|why|error)\})", templates()[part][english]))
+        if sorted(re.findall(r"\{(\d)(?:\}|:(?:what|why|error|errors\.system)\})", SCANNED[part][english]))
         != [str(hole) for hole in range(english.count("{}"))]
-        or re.sub(r"\{\d(:\w+)?\}", "", templates()[part][english]).count("{")
+        or re.sub(r"\{\d(:[\w.]+)?\}", "", SCANNED[part][english]).count("{")
     ]
     assert wrong == []
 
 
 def test_translations_are_chinese() -> None:
-    assert [
-        english for part, english in samples() if not re.search(r"[\u4e00-\u9fff]", templates()[part][english])
-    ] == []
+    assert [english for part, english in samples() if not re.search(r"[\u4e00-\u9fff]", SCANNED[part][english])] == []
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_every_template_is_found_again_from_a_sentence(part: str) -> None:
-    for english, chinese in templates()[part].items():
+    for english, chinese in SCANNED[part].items():
         holes = [f"«{letter}»" for letter in ascii_letters[: english.count("{}")]]
         said = english.replace("{}", "%s") % tuple(holes)
-        wanted = re.sub(r"\{(\d)(:\w+)?\}", r"{\1}", chinese).format(*holes)
+        wanted = re.sub(r"\{(\d)(:[\w.]+)?\}", r"{\1}", chinese).format(*holes)
         assert translated(said, part) == wanted
 
 
@@ -75,8 +74,8 @@ def test_phrases_of_the_scanners_own_are_translated_within_others() -> None:
 
 @pytest.mark.parametrize("around", ["cannot be followed: {}", "its nodes cannot be read: {}", "the stream {}"])
 def test_what_stands_around_a_phrase_is_found_before_the_phrase(around: str) -> None:
-    chinese = templates()["why"][around]
-    for phrase in templates()["why"]:
+    chinese = SCANNED["why"][around]
+    for phrase in SCANNED["why"]:
         said = phrase.replace("{}", "7")
         assert translated(around.replace("{}", said)) == chinese.replace("{0:why}", translated(said))
 

@@ -48,7 +48,7 @@ class Artefact:
     def refused(self) -> ArtefactError:
         """Return the error that says why this file is not loaded."""
         result = self.scanned
-        found = "; ".join(f"{r.what} ({r.where}): {r.why}" for r in result.reasons if r.outcome == result.outcome)
+        found = " · ".join(f"{r.what} ({r.where}): {r.why}" for r in result.reasons if r.outcome == result.outcome)
         if result.outcome == "unknown" and result.kind in NO_MODEL:
             return ArtefactError(f"{self.path}: is no model that can be read: {found[:600]}; want the model's file")
         hint = "it is not loaded"

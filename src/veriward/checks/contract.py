@@ -65,6 +65,7 @@ class Check:
     question: ClassVar[str]
     needs: ClassVar[tuple[Need, ...]] = ()
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
+    metrics: ClassVar[tuple[str, ...]] = ()  # what it measures, so that `veriward policy check` knows; () says nothing
     reads: ClassVar[tuple[str, ...]] = ("model", "train", "test", "input")
     after: ClassVar[tuple[str, ...]] = ()
 

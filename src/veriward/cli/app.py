@@ -3,13 +3,22 @@
 import os
 import sys
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import typer
 
 from veriward import __version__
+from veriward.cli.help import speaking, translated
+from veriward.cli.options import spoken
 from veriward.core.errors import DangerousArtefact, UnknownArtefact, VeriwardError
 
-VERBS = ("demo", "init", "assess", "report", "gate", "view", "checks", "scan", "sign", "verify", "convert", "key")
+if TYPE_CHECKING:
+    import click
+
+VERBS = (
+    *("demo", "init", "assess", "report", "gate", "view", "checks", "policy"),
+    *("scan", "sign", "verify", "convert", "key"),
+)
 CRASH, INTERRUPTED, WRONG = 70, 130, 2
 NOBODY_READS = 141  # what shells say of a program whose reader (head, a pager) went away: 128 + SIGPIPE
 CODES: dict[type[VeriwardError], int] = {DangerousArtefact: 1, UnknownArtefact: 3}
@@ -46,16 +55,18 @@ def main(arguments: list[str] | None = None) -> None:
     given = [word for word in given if word != "--debug"]
     for verb in VERBS:
         import_module(f"veriward.cli.{verb}")
-    sys.exit(_run(given, debug=debug))
+    language = spoken(given)
+    with speaking(language):
+        sys.exit(_run(given, language, debug=debug))
 
 
-def _run(given: list[str], *, debug: bool) -> int:
+def _run(given: list[str], language: str, *, debug: bool) -> int:
     import click
 
     try:
-        code = app(given, standalone_mode=False, prog_name="veriward")
+        code = command(language)(given, standalone_mode=False, prog_name="veriward")
     except VeriwardError as error:
-        return _told(error, CODES.get(type(error), WRONG), debug)
+        return _told(error, CODES.get(type(error), WRONG), language, debug)
     except click.ClickException as error:
         error.show()
         return WRONG
@@ -63,14 +74,19 @@ def _run(given: list[str], *, debug: bool) -> int:
         code = INTERRUPTED
     except (BrokenPipeError, SystemExit) as error:
         if not _lost_its_reader(error):
-            return _crashed(error, debug)
+            return _crashed(error, language, debug)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush at the end
         return NOBODY_READS
     except Exception as error:
-        return _crashed(error, debug)
+        return _crashed(error, language, debug)
     if code == INTERRUPTED:  # typer answers Ctrl-C with this code
-        typer.echo("interrupted: what is finished is kept; the same command goes on from there", err=True)
+        typer.echo(_words(language, "cli.interrupted"), err=True)
     return code if isinstance(code, int) else 0
+
+
+def command(language: str) -> "click.Command":
+    """Return all verbs as one command, with its help in a language."""
+    return translated(typer.main.get_command(app), language)
 
 
 def _lost_its_reader(error: BaseException) -> bool:
@@ -78,18 +94,27 @@ def _lost_its_reader(error: BaseException) -> bool:
     return isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError)
 
 
-def _crashed(error: BaseException, debug: bool) -> int:
+def _crashed(error: BaseException, language: str, debug: bool) -> int:
     """Tell a crash, or code of somebody's that wanted to leave: the exit codes are ours."""
     if not debug:
-        typer.echo("a crash of ours; --debug shows where, and an issue with it helps us", err=True)
-    return _told(error, CRASH, debug)
+        typer.echo(_words(language, "cli.crash"), err=True)
+    return _told(error, CRASH, language, debug)
 
 
-def _told(error: BaseException, code: int, debug: bool) -> int:
+def _told(error: BaseException, code: int, language: str, debug: bool) -> int:
+    from veriward.reports.error_words import error_text
+
     if debug:
         import traceback
 
         typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-    text = str(error) if isinstance(error, VeriwardError) else f"{type(error).__name__}: {error}"
+    is_ours = isinstance(error, VeriwardError)
+    text = error_text(str(error), language) if is_ours else f"{type(error).__name__}: {error}"
     typer.echo(f"veriward: {text}", err=True)
     return code
+
+
+def _words(language: str, key: str) -> str:
+    from veriward.reports.catalogue import Catalogue
+
+    return Catalogue.load(language).text(key)

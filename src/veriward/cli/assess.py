@@ -22,7 +22,9 @@ def assess(
         None, help="The dossier; default: NAME.ward beside subject.toml.", metavar="FILE.ward"
     ),
     checks: str | None = typer.Option(None, help="Patterns of checks, e.g. 'evasion/*,leakage/loss'; default: all."),
-    policy: str | None = typer.Option(None, help="default, ecommerce, or a file.", metavar="NAME|FILE.toml"),
+    policy: str | None = typer.Option(
+        None, help="The name of a policy (veriward policy list), or a file.", metavar="NAME|FILE.toml"
+    ),
     budget: str = typer.Option("standard", help="quick: at most 200 attacked rows; standard: 1000; thorough: all."),
     seed: int = typer.Option(0, help="Of everything that is drawn."),
     device: str = typer.Option("auto", help="auto, cpu or cuda."),
@@ -43,7 +45,7 @@ def assess(
 
     tongue = language(lang)
     described = Subject.load(subject)
-    _announce_code(described, allowed=not no_code)
+    _announce_code(described, tongue, allowed=not no_code)
     with Bar(tongue) as bar:
         dossier = _assess(
             described,
@@ -77,10 +79,11 @@ def _assess(subject: "Subject", language: str, **options: Any) -> "Dossier":
         raise SettingsError(refusals(error, language)) from None
 
 
-def _announce_code(subject: Any, *, allowed: bool) -> None:
+def _announce_code(subject: Any, language: str, *, allowed: bool) -> None:
     """Name the files of the user's that are about to run, with their hashes, before they do."""
     if subject.model.factory is not None and allowed:
         from veriward.adapters.code import listed
+        from veriward.reports.catalogue import Catalogue
 
-        files = ", ".join(f"{item['file']}@{item['hash'][:4]}" for item in listed(subject))
-        typer.echo(f"runs your code: {files}", err=True)
+        files = [f"{item['file']}@{item['hash'][:4]}" for item in listed(subject)]
+        typer.echo(Catalogue.load(language).text("summary.code", code=files), err=True)

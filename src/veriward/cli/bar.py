@@ -35,9 +35,12 @@ class Bar:
     def begin(self, stage: str, total: int) -> None:
         """Show a new stage of the current check."""
         if self._bar is not None:
+            from veriward.reports.catalogue import Catalogue
+
             if self._task is not None:
                 self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(f"{self._name} · {stage}", total=total)
+            told = Catalogue.load(self._language).term("stage", stage)
+            self._task = self._bar.add_task(f"{self._name} · {told}", total=total)
 
     def advance(self, done: int) -> None:
         """Move the bar."""

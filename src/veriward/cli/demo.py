@@ -21,20 +21,23 @@ def demo(
     """Train two small models and assess both: a digit reader and a shop's purchase model."""
     import veriward
     from veriward.examples import digits, shop
+    from veriward.reports.catalogue import Catalogue
 
     tongue = language(lang)
+    words = Catalogue.load(tongue)
     makers = {"digits": digits.write, "shop": shop.write}
     for name, make in makers.items():
         folder = out / name
         subject = folder / "subject.toml"
         if not subject.exists():
-            typer.echo(f"{name}: making data and training a model in {folder}", err=True)
+            typer.echo(words.text("demo.making", name=name, folder=str(folder)), err=True)
             make(folder, seed)
         with Bar(tongue) as bar, veriward.assess(subject, policy=POLICIES[name], seed=seed, progress=bar) as dossier:
             show(dossier, tongue)
         typer.echo("")
     for name in makers:
-        typer.echo(f"{name}: {', '.join(str(path) for path in sorted((out / name).iterdir()) if _worth_naming(path))}")
+        files = [str(path) for path in sorted((out / name).iterdir()) if _worth_naming(path)]
+        typer.echo(words.text("demo.files", name=name, files=files))
     return 0
 
 

@@ -4,12 +4,11 @@ import json as json_module
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unicodedata import east_asian_width
 
 import typer
 
 from veriward.cli.app import app
-from veriward.cli.options import lang_option, language, painted
+from veriward.cli.options import lang_option, language, padded, painted
 
 if TYPE_CHECKING:
     from veriward.adapters.scan import Outcome, Scanned
@@ -55,7 +54,9 @@ def _show(item: "Scanned", words: "Catalogue") -> None:
     """Print one file as soon as it is scanned: a folder of large models takes its time."""
     if item.outcome is None:
         return
-    label = typer.style(_padded(words.term("scanned", item.outcome)), fg=COLOURS[item.outcome] if painted() else None)
+    label = typer.style(
+        padded(words.term("scanned", item.outcome), 10), fg=COLOURS[item.outcome] if painted() else None
+    )
     kind = f"  {item.result.kind}" if item.result else ""
     typer.echo(f"{label} {_path(item)}{kind}")
     for reason in item.result.reasons if item.result else ():
@@ -65,11 +66,6 @@ def _show(item: "Scanned", words: "Catalogue") -> None:
         typer.echo("           " + words.text("scan.convert" if item.result.kind in CONVERTED else "scan.estimator"))
     if item.error:
         typer.echo(f"           {words.scanned(item.error, 'error')}")
-
-
-def _padded(label: str) -> str:
-    """Return a label in ten cells of a terminal; a Chinese character takes two."""
-    return label + " " * max(10 - sum(2 if east_asian_width(letter) in "WF" else 1 for letter in label), 0)
 
 
 def _path(item: "Scanned") -> str:

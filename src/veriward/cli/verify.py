@@ -1,12 +1,15 @@
 """`veriward verify`: a dossier (chain, blobs, end of the run, seals, a re-executed sample) or a signed folder."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from veriward.cli.app import app
 from veriward.cli.options import lang_option, language
 from veriward.core.errors import DossierError, SettingsError
+from veriward.reports.error_words import error_text, verified_text
 
 
 @app.command()
@@ -20,10 +23,11 @@ def verify(
     """Say whether a dossier or a signed folder is as it was: 0 intact, 1 altered, 3 unfinished or no trusted key."""
     from veriward.core.seal import verify as check
 
+    words = Words(language(lang))
     if dossier.is_dir():
         if reexecute or subject:
             raise SettingsError(f"{dossier}: is a folder; --reexecute and --subject are for dossiers")
-        return _folder(dossier, key, language(lang))
+        return _folder(dossier, key, words.language)
     try:
         found = check(dossier, key)
     except DossierError as error:
@@ -32,19 +36,31 @@ def verify(
         if dossier.suffix != ".ward" and not _begins_like_one(dossier):
             wanted = "want a .ward file, or a folder that veriward sign signed"
             raise SettingsError(f"{dossier}: is no dossier; {wanted}") from None
-        typer.echo(f"altered: {error}")
+        words.say("verify.damage", what=error_text(str(error), words.language))
         return 1
     for line in found.damage:
-        typer.echo(f"altered: {line}")
+        words.say("verify.damage", what=verified_text(line, words.language))
     for line in found.notes:
-        typer.echo(line)
+        typer.echo(verified_text(line, words.language))
     code = found.code
     if reexecute and not found.damage:
-        code = max(_reexecute(dossier, subject, reexecute), code, key=(0, 3, 1).index)
+        code = max(_reexecute(dossier, subject, reexecute, words), code, key=(0, 3, 1).index)
     if not found.damage:
-        sealed = f", sealed up to row {found.sealed_rows}" if found.sealed_rows else ""
-        typer.echo(f"chain intact: {found.rows} rows{sealed}")
+        words.say("verify.sealed" if found.sealed_rows else "verify.chain", rows=found.rows, sealed=found.sealed_rows)
     return code
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is said, in one language."""
+
+    language: str
+
+    def say(self, key: str, **values: Any) -> None:
+        """Print a sentence of the catalogue."""
+        from veriward.reports.catalogue import Catalogue
+
+        typer.echo(Catalogue.load(self.language).text(key, **values))
 
 
 def _begins_like_one(path: Path) -> bool:
@@ -53,13 +69,13 @@ def _begins_like_one(path: Path) -> bool:
         return file.read(16) == b"SQLite format 3\0"
 
 
-def _reexecute(dossier: Path, subject: Path | None, count: int) -> int:
+def _reexecute(dossier: Path, subject: Path | None, count: int, words: Words) -> int:
     from veriward.run.reexecute import reexecute
 
     different = reexecute(dossier, subject or dossier.parent, count)
     for line in different.differences:
-        typer.echo(f"altered: {line}")
-    typer.echo(f"re-executed {different.items} items, {len(different.differences)} differ")
+        words.say("verify.damage", what=verified_text(line, words.language))
+    words.say("verify.reexecuted", items=different.items, differ=len(different.differences))
     return 1 if different.differences else 0
 
 

@@ -1,6 +1,7 @@
 """One line per mistake in a TOML file: where, what came, what was wanted."""
 
 import difflib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -18,10 +19,18 @@ WANTED = {
 }
 
 
-def explain(where: str, error: ValidationError, model: type[BaseModel]) -> str:
-    """Return a message that names each key, the value that came and the choices."""
-    lines = [_line(dict(item), model) for item in error.errors(include_url=False)]
-    return f"{where}: " + "; ".join(dict.fromkeys(lines))
+def explain(
+    where: str,
+    error: ValidationError,
+    model: type[BaseModel],
+    line_of: Callable[[Sequence[Any]], int | None] = lambda path: None,
+) -> str:
+    """Return a message that names each key, the value that came and the choices; and its line, where `line_of` tells."""
+    lines = []
+    for item in error.errors(include_url=False):
+        number = line_of([part for part in item["loc"] if not _is_union_tag(part)])
+        lines.append((f"line {number}: " if number else "") + _line(dict(item), model))
+    return f"{where}: " + " · ".join(dict.fromkeys(lines))
 
 
 def _line(item: dict[str, Any], model: type[BaseModel]) -> str:

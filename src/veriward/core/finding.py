@@ -54,6 +54,7 @@ class Judged:
     reason: str = ""
     reason_zh: str = ""
     source: str = ""
+    source_zh: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, with `pass` and `fail` named as in the policy."""

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 from veriward.core import basis as counts
 from veriward.core.estimate import Estimate
@@ -98,7 +99,7 @@ def judge(
             judged[hypothesis.finding].append(
                 _decide(hypothesis, p, source, budget, max(1, sum(map(_may_err, family))))
             )
-        elif hypothesis.estimate is None:
+        elif hypothesis.estimate is None and not hypothesis.limit.optional:
             for name, source in evidence.items():
                 if fnmatchcase(source.check, hypothesis.limit.check):
                     judged[name].append(_unmeasured(hypothesis.limit))
@@ -137,44 +138,39 @@ def _hypotheses(evidence: Mapping[str, Evidence], policy: Policy) -> list[Hypoth
 
 def _unmeasured(limit: Limit) -> Judged:
     """A limit on something that the check did not measure (a misspelt metric, say) is undecided, never passed over."""
-    return Judged(
-        metric=limit.metric,
-        at=dict(limit.at or {}),
-        pass_if=str(limit.passes),
-        fail_if=str(limit.fails),
-        verdict="inconclusive",
-        why="no_estimate",
-        severity=limit.severity,
-        reason=limit.reason,
-        reason_zh=limit.reason_zh,
-        source=limit.source,
-    )
+    return _judged(limit, limit.metric, limit.at or {}, "inconclusive", "no_estimate")
 
 
 def _decide(hypothesis: Hypothesis, adjusted: float, source: Evidence, budget: str, family: int) -> Judged:
     limit, estimate = hypothesis.limit, hypothesis.estimate
     assert estimate is not None
     verdict, why = _verdict(limit, estimate, adjusted, source, budget)
-    base = Judged(
-        metric=estimate.metric,
-        at=dict(estimate.at),
-        pass_if=str(limit.passes),
-        fail_if=str(limit.fails),
-        verdict=verdict,
-        why=why,
-        p=hypothesis.p if estimate.value is not None else None,
-        p_adjusted=adjusted if estimate.value is not None else None,
-        severity=limit.severity,
-        reason=limit.reason,
-        reason_zh=limit.reason_zh,
-        source=limit.source,
-    )
+    base = _judged(limit, estimate.metric, estimate.at, verdict, why)
+    if estimate.value is not None:
+        base = replace(base, p=hypothesis.p, p_adjusted=adjusted)
     if why == "interval":
         # what a smaller budget cannot pass, no number of rows would decide there: ask at the one that may
         return replace(base, needs_n=needs_n(limit, estimate, limit.sufficient or budget, family))
     if verdict == "pass":
         return replace(base, detectable=detectable(limit, estimate, family))
     return base
+
+
+def _judged(limit: Limit, metric: str, at: Mapping[str, Any], verdict: Verdict, why: str) -> Judged:
+    """Return a judgement with what the policy says about its limit."""
+    return Judged(
+        metric=metric,
+        at=dict(at),
+        pass_if=str(limit.passes),
+        fail_if=str(limit.fails),
+        verdict=verdict,
+        why=why,
+        severity=limit.severity,
+        reason=limit.reason,
+        reason_zh=limit.reason_zh,
+        source=limit.source,
+        source_zh=limit.source_zh,
+    )
 
 
 def _verdict(limit: Limit, estimate: Estimate, adjusted: float, source: Evidence, budget: str) -> tuple[Verdict, str]:

@@ -3,7 +3,7 @@
 import operator
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib import resources
@@ -16,6 +16,8 @@ from veriward.core.canonical import digest
 from veriward.core.errors import SettingsError
 from veriward.core.explain_validation import explain
 
+# as in core/subject.py, which takes numpy along: `veriward policy` answers at once
+Task = Literal["classification", "regression", "forecasting", "recommendation", "text", "policy"]
 Budget = Literal["quick", "standard", "thorough"]
 BUDGETS: tuple[Budget, ...] = ("quick", "standard", "thorough")
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
@@ -74,6 +76,11 @@ class Limit(BaseModel):
     reason: str = ""
     reason_zh: str = ""
     source: str = ""
+    source_zh: str = ""
+    task: Task | None = None  # the limit is about models of this task alone
+    optional: bool = (
+        False  # measured on some subjects only, and then held against: no mistake where nothing measures it
+    )
 
     @field_validator("pass_", "fail_")
     @classmethod
@@ -117,6 +124,7 @@ class Policy(BaseModel):
 
     name: str = "policy"
     description: str = ""
+    description_zh: str = ""
     limit: tuple[Limit, ...] = ()
 
     @classmethod
@@ -134,11 +142,11 @@ class Policy(BaseModel):
         path = Path(name)
         if path.suffix == ".toml":
             return cls.parse(_read(path), name=path.stem, where=name)
-        shipped = resources.files("veriward") / "policies"
-        if not (shipped / f"{name}.toml").is_file():
-            known = sorted(p.name.removesuffix(".toml") for p in shipped.iterdir() if p.name.endswith(".toml"))
-            raise SettingsError(f"--policy {name}: no such policy; want a .toml file or one of {', '.join(known)}")
-        return cls.parse((shipped / f"{name}.toml").read_text(encoding="utf-8"), name=name, where=name)
+        if name not in shipped():
+            known = ", ".join(shipped())
+            raise SettingsError(f"--policy {name}: no such policy; want a .toml file or one of {known}")
+        text = (resources.files("veriward") / "policies" / f"{name}.toml").read_text(encoding="utf-8")
+        return cls.parse(text, name=name, where=name)
 
     @classmethod
     def parse(cls, text: str, *, name: str, where: str) -> "Policy":
@@ -148,7 +156,16 @@ class Policy(BaseModel):
         except tomllib.TOMLDecodeError as error:
             raise SettingsError(f"{where}: not valid TOML: {error}; see veriward/policies/default.toml") from None
         except ValidationError as error:
-            raise SettingsError(explain(where, error, cls)) from None
+            raise SettingsError(explain(where, error, cls, lambda path: line_of(text, path))) from None
+
+    def for_task(self, task: str) -> "Policy":
+        """Return the limits that can be about models of a task; those of another one take no share of the error.
+
+        >>> rule = {"check": "a/b", "metric": "m", "pass": "<= 1", "task": "regression"}
+        >>> Policy(limit=(Limit.model_validate(rule),)).for_task("classification").limit
+        ()
+        """
+        return self.model_copy(update={"limit": tuple(rule for rule in self.limit if rule.task in (None, task))})
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, the names as in the file."""
@@ -158,6 +175,36 @@ class Policy(BaseModel):
     def hash(self) -> str:
         """SHA-256 of the limits: what a report quotes to show that they were fixed before the run."""
         return digest(self.to_dict())
+
+
+def line_of(text: str, path: Sequence[Any]) -> int | None:
+    """Return the line of a policy's text that holds a key, such as ("limit", 2, "pass"); of a limit, its first line.
+
+    >>> line_of('name = "x"\\n[[limit]]\\ncheck = "a/b"\\n', ["limit", 0, "check"])
+    3
+    """
+    lines = text.splitlines()
+    heads = [number for number, line in enumerate(lines, 1) if re.match(r"\s*\[\[\s*limit\s*\]\]", line)]
+    if len(path) < 2 or path[0] != "limit":
+        start, end, key = 0, (heads or [len(lines) + 1])[0] - 1, path[0] if path else ""
+    elif path[1] < len(heads):
+        start, end = heads[path[1]], ([*heads, len(lines) + 1])[path[1] + 1] - 1
+        key = path[2] if len(path) > 2 else ""
+    else:
+        return None
+    held = (n for n in range(start, end) if re.match(rf"""\s*["']?{re.escape(str(key))}["']?\s*[=.]""", lines[n]))
+    found = next(held, None) if key else None
+    return found + 1 if found is not None else (start or None)
+
+
+def shipped() -> tuple[str, ...]:
+    """Return the names of the policies that come with the package.
+
+    >>> "default" in shipped()
+    True
+    """
+    folder = resources.files("veriward") / "policies"
+    return tuple(sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml")))
 
 
 def _read(path: Path) -> str:

@@ -216,7 +216,7 @@ class Run:
 
     def finish(self, policy: Policy, budget: Budget) -> None:
         """Judge what was found and end the run with the count of its rows; nothing new, no new rows."""
-        judged = judge(self.found, policy, budget=budget)
+        judged = judge(self.found, policy.for_task(self.opened.task), budget=budget)
         findings = {name: [limit.to_dict() for limit in limits] for name, limits in judged.items()}
         body = {"plan": self.plan_key, "findings": findings}
         key = f"{self.plan_key}:{digest(body)}"

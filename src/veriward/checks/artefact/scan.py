@@ -56,6 +56,7 @@ class Scan(Check):
     name = "artefact/scan"
     version = "1"
     question = "Does loading the model's file run anything of its author's?"
+    metrics = ("dangerous_findings", "unknown_findings")
     tasks = ("classification", "regression", "forecasting", "recommendation", "text", "policy")
     reads = ("model",)
 

@@ -52,6 +52,7 @@ class Linf(Check):
     version = "1"
     question = "By how much can an attacker who may change every number of the input a little lower the accuracy?"
     needs = ("scores",)
+    metrics = ("attack_success_rate", "clean_accuracy", "robust_accuracy")
 
     def refuse(self, opened: Opened) -> Note | None:
         """Refuse subjects whose attacker uses other norms, and tables in which nothing can be moved."""
