@@ -1,6 +1,6 @@
 """What stands on the first screen of the HTML report: plain values for the template, no markup."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +11,8 @@ from veriward.core.finding import Finding
 from veriward.reports import charts
 from veriward.reports.advice import first
 from veriward.reports.catalogue import Catalogue
+from veriward.reports.clauses import standards_told
+from veriward.reports.executive import by_family, executive, tally
 from veriward.reports.headline import MARKERS, estimate_of, headline, limits_broken, preregistered
 from veriward.reports.numbers import condition, interval, number, point
 from veriward.reports.story import story
@@ -51,9 +53,20 @@ class Line:
     ends: tuple[str, str]
 
 
+@dataclass(frozen=True)
+class FamilyLine:
+    """One family on the first page: the line of its worst finding, and what came out of all of them."""
+
+    name: str
+    line: Line
+    tally: str
+
+
 def overview(dossier: Dossier, words: Catalogue, draw: Draw) -> dict[str, Any]:
     """Return the values of the first screen."""
     other = OTHER[words.language]
+    lines = {finding.id: _line(dossier, finding, i, words, draw) for i, finding in enumerate(dossier)}
+    families = list(_families(dossier, lines, words))
     return {
         "lang": words.language,
         "other": {"lang": other, "href": quote(dossier.path.stem + SUFFIX[other])},
@@ -63,7 +76,9 @@ def overview(dossier: Dossier, words: Catalogue, draw: Draw) -> dict[str, Any]:
         "count": _count(dossier, words),
         "story": story(dossier, words),
         "finished": dossier.finished,
-        "lines": [_line(dossier, finding, i, words, draw) for i, finding in enumerate(dossier)],
+        "families": families,
+        "lines": list(lines.values()) if len(lines) > len(families) else [],  # else they stand there already
+        **executive(dossier, words),
         "curves": list(_curves(dossier, words, draw)),
         "not_run": [(harmless(item["check"]), harmless(words.note(item["reason"]))) for item in dossier.not_run],
         "raised": [(harmless(f.id), words.term("error", harmless(f.error))) for f in dossier if f.error],
@@ -74,8 +89,20 @@ def overview(dossier: Dossier, words: Catalogue, draw: Draw) -> dict[str, Any]:
         "preregistered": preregistered(dossier),
         "seal": _seal(dossier, words),
         "assumptions": [harmless(words.note(item)) for item in dossier.plan.get("assumptions", ())],
-        "environment": [(harmless(k), harmless(v)) for k, v in dossier.environment.items()],
+        "environment": [_environment(name, value, words) for name, value in dossier.environment.items()],
+        "standards": standards_told(dossier, words),
+        "dossier": harmless(dossier.path.name),
     }
+
+
+def _families(dossier: Dossier, lines: Mapping[str, Line], words: Catalogue) -> Iterator[FamilyLine]:
+    for name, findings in by_family(dossier).items():
+        counted = tally(findings, words) if len(findings) > 1 else ""
+        yield FamilyLine(words.term("family", harmless(name)), lines[findings[0].id], counted)
+
+
+def _environment(name: str, value: str, words: Catalogue) -> tuple[str, str]:
+    return words.term("environment", harmless(name)), words.term("environment", harmless(value))
 
 
 def verdict(name: str, words: Catalogue) -> Verdict:
@@ -156,7 +183,7 @@ def _spoken(estimate: Estimate, limit: Any, words: Catalogue) -> str:
     return words.text("page.drawing", metric=name, **values)
 
 
-def _curves(dossier: Dossier, words: Catalogue, draw: Draw) -> Any:
+def _curves(dossier: Dossier, words: Catalogue, draw: Draw) -> Iterator[tuple[str, str]]:
     """Yield a drawing per check that ran under several sizes of change."""
     for check in dict.fromkeys(finding.check for finding in dossier):
         points = [p for finding in dossier if finding.check == check for p in _sized(finding)]

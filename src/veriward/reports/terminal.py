@@ -167,7 +167,7 @@ def _foot(dossier: Dossier, words: Catalogue, report_path: str | Path | None, wi
     size = max(_cells(head) for head in heads.values())
     if report_path is not None:  # a path and a command are there to be copied: they are never folded
         lines.append(f"{_pad(heads['report'], size)}{GAP}{harmless(report_path)}")
-    action = first(dossier)
+    action = first(dossier, Path.cwd())  # what stands on a terminal is typed where one stands
     if action.command:
         return [*lines, f"{_pad(heads['next'], size)}{GAP}{action.command}"]
     return [*lines, *_fold(f"{_pad(heads['next'], size)}{GAP}{action.text(words)}", width)]

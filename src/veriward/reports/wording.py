@@ -26,6 +26,15 @@ def harmless(text: object) -> str:
     return "".join("\ufffd" if unicodedata.category(c) in HIDDEN and c != "\u200d" else c for c in str(text))
 
 
+def clipped(text: str, most: int) -> str:
+    """Return a text of at most `most` characters.
+
+    >>> clipped("a longer text", 8)
+    'a longe…'
+    """
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def label(metric: str, at: Mapping[str, Any], words: Catalogue, *, short: bool = False) -> str:
     """Return the name of a number with the parameters it was taken at: "TPR at 1 % FPR"."""
     name = words.term("metric_short" if short else "metric", metric)
@@ -38,13 +47,15 @@ def label(metric: str, at: Mapping[str, Any], words: Catalogue, *, short: bool =
         place = f"{harmless(shown.pop('attribute'))} = {harmless(shown.pop('group'))}"
         name = words.text("label.of", metric=name, place=place)
     if shown:
-        place = ", ".join(_parameter(key, value) for key, value in shown.items())
+        place = words.text("list.comma").join(_parameter(key, value, words) for key, value in shown.items())
         name = words.text("label.of", metric=name, place=place)
     return name
 
 
-def _parameter(key: str, value: Any) -> str:
-    return harmless(value) if key == "attribute" else f"{harmless(key)} = {harmless(number(value))}"
+def _parameter(key: str, value: Any, words: Catalogue) -> str:
+    """Return "corruption = blur" in the words of the catalogue: [term.parameter] has the names, [term.at_NAME] values."""
+    shown = words.term(f"at_{key}", harmless(number(value)))
+    return shown if key == "attribute" else f"{words.term('parameter', harmless(key))} = {shown}"
 
 
 def about(n: int) -> str:
@@ -61,8 +72,11 @@ def would_decide(finding: Finding, limit: Judged | None, words: Catalogue, polic
     """Return what would decide an undecided limit, or why it cannot be decided; "" where a verdict needs no more."""
     if finding.verdict == "error":
         return words.term("error", harmless(finding.error or ""))
+    if finding.verdict == "inconclusive" and (limit is None or limit.verdict != "inconclusive"):
+        unmeasured = any(other.why == "no_estimate" for other in finding.limits)
+        return words.text("undecided.no_estimate" if unmeasured else "undecided.not_judged")
     if limit is None:
-        return words.text("undecided.no_limit" if finding.verdict == "not_applicable" else "undecided.not_judged")
+        return words.text("undecided.no_limit")
     if limit.verdict != "inconclusive":
         return ""
     match limit.why:
