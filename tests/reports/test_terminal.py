@@ -1,6 +1,7 @@
 """The summary: columns that line up, no line too wide, every undecided with what would decide it."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest

@@ -111,7 +111,7 @@ def groups(rates: Sequence[tuple[str, str, Estimate]]) -> Spec:
     order = list(dict.fromkeys(panel for panel, _, _ in rates))
     named = list(dict.fromkeys(group for _, group, _ in rates))
     y = {"field": "group", "type": "nominal", "title": None, "sort": named, "axis": {"labelLimit": 150, "ticks": False}}
-    shares = all(0 <= v["low"] and v["high"] <= 1 for v in values)
+    shares = all(v["low"] >= 0 and v["high"] <= 1 for v in values)
     scale: Spec = {"domain": [0, 1]} if shares else {"zero": False}  # means have units of their own
     x = {"type": "quantitative", "scale": scale, "title": None}
     spans = {"mark": _SPAN, "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}, "y": y}}
@@ -135,9 +135,11 @@ _DOT: Spec = {"type": "point", "filled": True, "color": "var(--ink)", "size": 60
 
 def curve(points: Sequence[tuple[float, Estimate]], limit: Judged | None, titles: tuple[str, str]) -> Spec:
     """Return a metric over the size of the change, with its intervals and the limit."""
-    values: list[dict[str, Any]] = [{"x": x, "value": e.value, "low": e.low, "high": e.high} for x, e in points if e.value is not None]
+    values: list[dict[str, Any]] = [
+        {"x": x, "value": e.value, "low": e.low, "high": e.high} for x, e in points if e.value is not None
+    ]
     x = {"field": "x", "type": "quantitative", "title": titles[0], "scale": {"zero": True}}
-    shares = all(0 <= v["low"] and v["high"] <= 1 for v in values)
+    shares = all(v["low"] >= 0 and v["high"] <= 1 for v in values)
     y: Spec = {"type": "quantitative", "title": titles[1], "scale": {"domain": [0, 1]} if shares else {"zero": True}}
     layers: list[Spec] = [
         {

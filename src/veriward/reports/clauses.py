@@ -53,8 +53,9 @@ def gaps(clause: Clause, words: Catalogue) -> list[str]:
     if not clause.covered:
         return [clause.said("remark", words.language) or words.text("standards.nothing")]
     skipped = _together((harmless(words.note(s["reason"])), harmless(s["check"])) for s in clause.not_run)
+    between = words.text("list.semicolon")
     left = _together(
-        (harmless(words.note(note)), harmless(name)) for name, notes in clause.untested for note in notes
+        (between.join(harmless(words.note(note)) for note in notes), harmless(name)) for name, notes in clause.untested
     )
     told = [words.text("standards.not_run", checks=_some(names, words), reason=why) for why, names in skipped]
     told += [words.text("standards.untested", findings=_some(names, words), what=what) for what, names in left]

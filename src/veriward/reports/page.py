@@ -17,7 +17,7 @@ from veriward.reports.headline import MARKERS, estimate_of, headline, limits_bro
 from veriward.reports.numbers import condition, interval, number, point
 from veriward.reports.story import story
 from veriward.reports.terminal import duration, total_cost
-from veriward.reports.wording import family, harmless, label, question, would_decide
+from veriward.reports.wording import family, harmless, label, question, why_open
 
 Draw = Callable[[charts.Spec, str], str]
 PARTS = ("model", "train", "test")
@@ -71,9 +71,9 @@ def overview(dossier: Dossier, words: Catalogue, draw: Draw) -> dict[str, Any]:
         "lang": words.language,
         "other": {"lang": other, "href": quote(dossier.path.stem + SUFFIX[other])},
         "subject": _subject(dossier.subject, words),
-        "facts": _facts(dossier, words),
+        "facts": facts(dossier, words),
         "verdict": verdict(dossier.verdict, words),
-        "count": _count(dossier, words),
+        "count": count(dossier, words),
         "story": story(dossier, words),
         "finished": dossier.finished,
         "families": families,
@@ -85,9 +85,9 @@ def overview(dossier: Dossier, words: Catalogue, draw: Draw) -> dict[str, Any]:
         "error": verdict("error", words),
         "untested": [(harmless(f.id), _untested(f, words)) for f in dossier if f.evidence and f.evidence.untested],
         "first": first(dossier),
-        "identity": _identity(dossier),
+        "identity": identity(dossier),
         "preregistered": preregistered(dossier),
-        "seal": _seal(dossier, words),
+        "seal": seal(dossier, words),
         "assumptions": [harmless(words.note(item)) for item in dossier.plan.get("assumptions", ())],
         "environment": [_environment(name, value, words) for name, value in dossier.environment.items()],
         "standards": standards_told(dossier, words),
@@ -120,7 +120,7 @@ def _subject(subject: Mapping[str, Any], words: Catalogue) -> dict[str, str]:
     }
 
 
-def _facts(dossier: Dossier, words: Catalogue) -> list[str]:
+def facts(dossier: Dossier, words: Catalogue) -> list[str]:
     """Return what was run, in short texts: rows, budget, seed, cost, time."""
     subject, plan = dossier.subject, dossier.plan
     cost = total_cost(dossier)
@@ -140,7 +140,8 @@ def _time(text: str) -> str:
     return harmless(text[:16].replace("T", " ") + (" UTC" if text.endswith(("Z", "+00:00")) else text[19:]))
 
 
-def _count(dossier: Dossier, words: Catalogue) -> str:
+def count(dossier: Dossier, words: Catalogue) -> str:
+    """Return how many limits are broken, in words."""
     broken, limits = limits_broken(dossier)
     waiting = sum(limit.verdict == "inconclusive" for finding in dossier for limit in finding.limits)
     if not limits:
@@ -170,7 +171,7 @@ def _line(dossier: Dossier, finding: Finding, place: int, words: Catalogue, draw
         interval=interval(shown) if shown else "",
         limit=condition(limit.pass_if) if limit else "",
         verdict=verdict(finding.verdict, words),
-        why=would_decide(finding, limit, words, dossier.policy),
+        why=why_open(finding, limit, words, dossier.policy),
         others=len(top.others) if top else 0,
         strip=draw(charts.strip(shown, limit, ends), _spoken(shown, limit, words)) if shown and limit else "",
         ends=(number(ends[0]), number(ends[1])),
@@ -203,7 +204,7 @@ def _untested(finding: Finding, words: Catalogue) -> list[str]:
     return [harmless(words.note(item)) for item in (finding.evidence.untested if finding.evidence else ())]
 
 
-def _identity(dossier: Dossier) -> list[tuple[str, str, str]]:
+def identity(dossier: Dossier) -> list[tuple[str, str, str]]:
     """Return (key of the part's name, file, hash) of what the verdicts speak about."""
     subject = dossier.subject
     files, hashes = subject.get("files") or {}, subject["fingerprints"]
@@ -213,9 +214,10 @@ def _identity(dossier: Dossier) -> list[tuple[str, str, str]]:
     return [*parts, *code, ("page.head", "", dossier.head)]
 
 
-def _seal(dossier: Dossier, words: Catalogue) -> str:
-    seal = dossier.seal
-    if seal is None:
+def seal(dossier: Dossier, words: Catalogue) -> str:
+    """Return who sealed the dossier, as it says itself, or that nobody did."""
+    latest = dossier.seal
+    if latest is None:
         return words.text("page.not_sealed")
-    key = harmless(str(seal.get("public_key", ""))[:16])
-    return words.text("page.sealed", time=harmless(seal.get("time", "")), key=key, rows=int(seal.get("seq", 0)))
+    key = harmless(str(latest.get("public_key", ""))[:16])
+    return words.text("page.sealed", time=harmless(latest.get("time", "")), key=key, rows=int(latest.get("seq", 0)))

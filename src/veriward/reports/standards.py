@@ -60,8 +60,12 @@ class Standard:
 
 def standards(finding: Finding) -> list[dict[str, str]]:
     """Return list, version, code and title of each clause that a finding is evidence for, in the order of the map."""
-    data = load()
-    return [_entry(data, clause) for clause in data["clause"] if _speaks_to(finding, clause)]
+    return [_entry(load(), clause) for clause in load()["clause"] if _speaks_to(finding, clause)]
+
+
+def clauses_of(check: str, access: str | None = None) -> list[dict[str, Any]]:
+    """Return the clauses that a check's findings are evidence for; without an access, under any attacker."""
+    return [clause for clause in load()["clause"] if _matches(check, clause) and _reached(clause, access)]
 
 
 def coverage(dossier: Dossier) -> list[Standard]:
@@ -100,7 +104,11 @@ def version_of(data: Mapping[str, Any], clause: Mapping[str, Any]) -> str:
 
 def _speaks_to(finding: Finding, clause: Mapping[str, Any]) -> bool:
     access = finding.evidence.threat.access if finding.evidence else None
-    return _matches(finding.check, clause) and access in clause.get("access", [access])
+    return _matches(finding.check, clause) and _reached(clause, access)
+
+
+def _reached(clause: Mapping[str, Any], access: str | None) -> bool:
+    return access is None or access in clause.get("access", [access])
 
 
 def _matches(check: str, clause: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from veriward.reports.advice import first
 from veriward.reports.catalogue import Catalogue
 from veriward.reports.headline import MARKERS, Headline, counts, headline, preregistered
 from veriward.reports.numbers import SPACE, condition, interval, point, thousands
-from veriward.reports.wording import harmless, label, would_decide
+from veriward.reports.wording import harmless, label, why_open
 
 COLOURS = {"fail": "31", "error": "35", "inconclusive": "33", "pass": "32", "not_applicable": "2", "not_run": "2"}
 GAP = "  "
@@ -82,7 +82,7 @@ def _lines(dossier: Dossier, words: Catalogue) -> list[Line]:
 
 def _line(dossier: Dossier, finding: Finding, words: Catalogue) -> Line:
     top = headline(finding)
-    reason = would_decide(finding, top.limit if top else None, words, dossier.policy)
+    reason = why_open(finding, top.limit if top else None, words, dossier.policy)
     verdict = words.term("verdict_loud", finding.verdict)
     return Line(
         COLOURS[finding.verdict],

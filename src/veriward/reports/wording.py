@@ -72,11 +72,8 @@ def would_decide(finding: Finding, limit: Judged | None, words: Catalogue, polic
     """Return what would decide an undecided limit, or why it cannot be decided; "" where a verdict needs no more."""
     if finding.verdict == "error":
         return words.term("error", harmless(finding.error or ""))
-    if finding.verdict == "inconclusive" and (limit is None or limit.verdict != "inconclusive"):
-        unmeasured = any(other.why == "no_estimate" for other in finding.limits)
-        return words.text("undecided.no_estimate" if unmeasured else "undecided.not_judged")
     if limit is None:
-        return words.text("undecided.no_limit")
+        return words.text("undecided.no_limit" if finding.verdict == "not_applicable" else "undecided.not_judged")
     if limit.verdict != "inconclusive":
         return ""
     match limit.why:
@@ -93,6 +90,17 @@ def would_decide(finding: Finding, limit: Judged | None, words: Catalogue, polic
         case "interval":
             return words.text("undecided.never")
     return words.text(f"undecided.{limit.why}") if f"undecided.{limit.why}" in words.texts else limit.why
+
+
+def why_open(finding: Finding, limit: Judged | None, words: Catalogue, policy: Mapping[str, Any]) -> str:
+    """Return what would decide a finding, told by the limit that speaks for it.
+
+    Where that one is decided, others are what keeps the finding open: those that nothing was measured for.
+    """
+    if finding.verdict == "inconclusive" and (limit is None or limit.verdict != "inconclusive"):
+        unmeasured = any(other.why == "no_estimate" for other in finding.limits)
+        return words.text("undecided.no_estimate" if unmeasured else "undecided.not_judged")
+    return would_decide(finding, limit, words, policy)
 
 
 def not_estimable(estimate: Estimate | None, words: Catalogue) -> str:
