@@ -5,10 +5,10 @@ mentions or references to issues.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from veriward.core.dossier import Dossier
-from veriward.core.finding import Finding
+from veriward.core.finding import Finding, Judged
 from veriward.reports.advice import actions
 from veriward.reports.catalogue import Catalogue
 from veriward.reports.clauses import standards_told
@@ -50,7 +50,9 @@ def escaped(text: object) -> str:
     'a\\\\|b &lt;img&gt; @?all'
     """
     plain = ACTIVE.sub(lambda match: match[0] + BREAK if match[0] in "@#" else BREAK + match[0], _line(text))
-    signed = re.sub(r"^(\d*)(?=[-+#=.)])", r"\1\\", SIGNS.sub(r"\\\1", plain))  # no heading, no list at its start
+    signed = re.sub(
+        r"^(?:(\d+)(?=[.)](?: |$))|(?=[-+#=]))", r"\1\\", SIGNS.sub(r"\\\1", plain)
+    )  # no heading, no list at its start
     return signed.replace("\\&", "&amp;").replace("\\<", "&lt;").replace("\\>", "&gt;")
 
 
@@ -156,9 +158,10 @@ def _details(dossier: Dossier, finding: Finding, words: Catalogue) -> list[str]:
     lines = [escaped(question(finding, words)), ""]
     if finding.limits:
         heads = ["metric", "measured", "pass_if", "fail_if", "verdict", "what_decides"]
-        rows = list(_limits(dossier, finding, words))
-        lines += _table([words.text(f"page.{head}") for head in heads], rows[:MOST_LIMITS])
-        lines += [escaped(words.text("page.more", n=len(rows) - MOST_LIMITS)), ""] if len(rows) > MOST_LIMITS else []
+        rows = [_limit(dossier, finding, limit, words) for limit in finding.limits[:MOST_LIMITS]]
+        lines += _table([words.text(f"page.{head}") for head in heads], rows)
+        more = len(finding.limits) - len(rows)
+        lines += [escaped(words.text("page.more", n=more)), ""] if more else []
         told = dict.fromkeys(reason(limit, words) for limit in finding.limits if limit.reason)
         lines += [f"- {escaped(why)}{_source(source, words)}" for why, source in told]
         lines.append("")
@@ -170,13 +173,12 @@ def _details(dossier: Dossier, finding: Finding, words: Catalogue) -> list[str]:
     return _folded(title, lines)
 
 
-def _limits(dossier: Dossier, finding: Finding, words: Catalogue) -> Iterator[list[str]]:
-    for limit in finding.limits:
-        estimate = estimate_of(finding, limit)
-        measured = f"{point(estimate)} {interval(estimate)}".strip() if estimate else "–"
-        decides = would_decide(finding, limit, words, dossier.policy) or words.term("why", limit.why)
-        shown = [label(limit.metric, limit.at, words), measured, condition(limit.pass_if), condition(limit.fail_if)]
-        yield [escaped(text) for text in (*shown, words.term("verdict", limit.verdict), decides)]
+def _limit(dossier: Dossier, finding: Finding, limit: Judged, words: Catalogue) -> list[str]:
+    estimate = estimate_of(finding, limit)
+    measured = f"{point(estimate)} {interval(estimate)}".strip() if estimate else "–"
+    decides = would_decide(finding, limit, words, dossier.policy) or words.term("why", limit.why)
+    shown = [label(limit.metric, limit.at, words), measured, condition(limit.pass_if), condition(limit.fail_if)]
+    return [escaped(text) for text in (*shown, words.term("verdict", limit.verdict), decides)]
 
 
 def _source(source: str, words: Catalogue) -> str:

@@ -181,6 +181,7 @@ def _results(dossier: Dossier, index: Mapping[str, int], words: Catalogue, base:
         if not finding.limits and finding.verdict == "inconclusive":
             text = would_decide(finding, None, words, dossier.policy)
             found.append({**common, "kind": "open", "level": "none", "message": message(f"{finding.id}: {text}")})
+            found[-1]["partialFingerprints"] = {"veriwardFinding/v1": digest(finding.id, dossier.subject["name"])}
         found += [{**common, **told} for told in _scanned(finding, words)]
     return found
 
