@@ -58,4 +58,4 @@ def _text(dossier: "Dossier", format: str, lang: str) -> str:
         return dump(dossier)
     if format == "sarif":
         return json.dumps(sarif.build(dossier, lang, Path.cwd()), ensure_ascii=False, indent=2, allow_nan=False)
-    return {"md": markdown, "junit": junit}[format].build(dossier, lang)
+    return junit.build(dossier, lang) if format == "junit" else markdown.build(dossier, lang)

@@ -21,6 +21,7 @@ from veriward.reports.story import story
 from veriward.reports.wording import clipped, harmless, label, question, why_open, would_decide
 
 SIGNS = re.compile(r"([\\`*_{}\[\]|<>~$&])")
+OPENING = re.compile(r"^(?:(\d+)(?=[.)](?: |$))|(?=[-+#=]))")  # of a list or a heading
 ACTIVE = re.compile(r"@(?=\w)|(?<=:)//|(?<=\bwww)\.|(?<=\b[Gg][Hh])-(?=\d)|#(?=\d)")
 BREAK = "\u200b"  # of no width: it keeps "@name" from calling somebody
 MOST_LIMITS = 30
