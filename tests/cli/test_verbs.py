@@ -130,6 +130,28 @@ def test_report_html_and_json(assessed: Path, capsys: pytest.CaptureFixture[str]
     assert "html" in message
 
 
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_report_in_the_formats_of_build_servers(assessed: Path, lang: str, capsys: pytest.CaptureFixture[str]) -> None:
+    starts = {"md": "## ", "sarif": '{\n  "$schema"', "junit": '<?xml version="1.0"'}
+    for form, start in starts.items():
+        code, printed, _ = call(capsys, "report", assessed / "table.ward", "--format", form, "--lang", lang)
+        assert code == 0
+        assert printed.startswith(start)
+        target = assessed / f"out.{'xml' if form == 'junit' else form}"
+        assert (
+            call(capsys, "report", assessed / "table.ward", "--format", form, "--out", target, "--lang", lang)[0] == 0
+        )
+        assert target.read_text(encoding="utf-8").strip() == printed.strip()
+
+
+def test_commands_name_the_subject_from_where_one_stands(
+    assessed: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(assessed.parent)
+    _, printed, _ = call(capsys, "assess", assessed.name, "--lang", "en")
+    assert f"next    veriward assess {assessed.name}" in printed
+
+
 def test_checks_lists_the_registry(capsys: pytest.CaptureFixture[str]) -> None:
     from veriward.checks.registry import registry
 
@@ -186,7 +208,7 @@ def test_reports_never_replace_what_is_no_report(assessed: Path, capsys: pytest.
     dossier, subject = assessed / "table.ward", assessed / "subject.toml"
     before = dossier.read_bytes(), subject.read_bytes()
     for target in (dossier, subject):
-        for form in ("html", "json"):
+        for form in ("html", "json", "md", "sarif", "junit"):
             code, _, message = call(capsys, "report", dossier, "--format", form, "--out", target)
             assert code == 2
             assert "no report" in message

@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 
 from veriward.core.dossier import Dossier
-from veriward.core.estimate import gap, not_estimable, proportion
+from veriward.core.estimate import (
+    calibration,
+    census,
+    drop,
+    flagged,
+    gap,
+    mean,
+    not_estimable,
+    proportion,
+    worst_share,
+)
 from veriward.core.evidence import Controlled, Cost, Evidence, Witness
 from veriward.core.journal import Journal
 from veriward.core.judge import judge
@@ -43,6 +53,8 @@ class Draft:
     policy: Policy = field(default_factory=default_limits)
     budget: str = "standard"
     finish: bool = True
+    place: dict[str, Any] | None = None
+    seed: int = 0
 
 
 def write(path: Path, draft: Draft) -> Dossier:
@@ -74,13 +86,14 @@ def _plan(draft: Draft, checks: list[dict[str, Any]]) -> dict[str, Any]:
         "policy": {**draft.policy.to_dict(), "hash": draft.policy.hash},
         "environment": {"python": "3.11.9", "veriward": "0.1.0", "torch": "2.10.0", "numpy": "2.3.0"},
         "budget": draft.budget,
-        "seed": 0,
+        "seed": draft.seed,
         "device": "cpu",
         "code": [{"file": "recipe.py", "hash": "71c0" + "0" * 60}],
         "assumptions": [note("input.bounds_inferred", low=0.0, high=1.0).to_dict()],
         "checks": checks,
         "not_run": [{"check": name, "reason": reason.to_dict()} for name, reason in draft.not_run],
         "time": "2026-01-15T09:30:00+00:00",
+        **({"place": draft.place} if draft.place else {}),
     }
 
 
@@ -137,8 +150,8 @@ def evasion(
         "outcomes": {"broken": np.zeros(n, np.int8)},
         "cost": Cost(12.4, 48_000, 16_000, 96_120),
         "controls": (
-            Controlled("linear, eps at the median margin", "robust_accuracy", 0.45, 0.55, 0.5),
-            Controlled("linear, eps 0", "robust_accuracy", 1.0, 1.0, 1.0),
+            Controlled("linear, white box, table", "robust_accuracy", 0.45, 0.55, 0.5),
+            Controlled("no budget, white box, table", "robust_accuracy", 1.0, 1.0, 1.0),
         ),
         "witnesses": witnesses,
     }
@@ -288,4 +301,127 @@ def empty() -> Draft:
     return Draft(subject("nothing"), not_run=[("evasion/linf", note("run.no_scores"))])
 
 
-ALL = {f.__name__: f for f in (shop, several_eps, healthy, hostile, broken, unjudged, one_sided, empty)}
+EVERY_FAMILY = Policy.parse(
+    """
+description = "每一类各有限值"
+[[limit]]
+check = "artefact/*"
+metric = "dangerous_findings"
+pass = "<= 0"
+severity = "critical"
+reason = "loads nothing"
+reason_zh = "加载时不得执行代码"
+[[limit]]
+check = "data/profile"
+metric = "leaking_columns"
+pass = "<= 0"
+[[limit]]
+check = "reliability/noise"
+metric = "accuracy_drop"
+pass = "<= 0.05"
+fail = "> 0.10"
+severity = "low"
+[[limit]]
+check = "reliability/slices"
+metric = "weak_slices"
+pass = "<= 0"
+[[limit]]
+check = "reliability/accuracy"
+metric = "mean_absolute_error"
+pass = "<= 900"
+[[limit]]
+check = "fairness/*"
+metric = "demographic_parity_difference"
+pass = "<= 0.10"
+fail = "> 0.20"
+[[limit]]
+check = "fairness/*"
+metric = "no_such_metric"
+pass = "<= 0.10"
+[[limit]]
+check = "leakage/*"
+metric = "tpr_at_fpr"
+at = { fpr = 0.01 }
+pass = "<= 0.03"
+fail = "> 0.10"
+[[limit]]
+check = "evasion/*"
+metric = "robust_accuracy"
+pass = ">= 0.50"
+fail = "< 0.30"
+severity = "high"
+""",
+    name="every",
+    where="every",
+)
+NOBODY = Threat("none", "scores")
+
+
+def rich() -> Draft:
+    """Every family, and every kind of number: counts, flags, paired drops, worst shares, bins, means with units."""
+    noise = tuple(
+        drop("accuracy_drop", worse, better, 1000, at={"corruption": name, "severity": severity})
+        for name, worse, better in (("gaussian_noise", 180, 20), ("missing", 10, 60))
+        for severity in (1, 3)
+    )
+    generator = np.random.default_rng(0)
+    accuracy = (
+        mean("mean_absolute_error", generator.normal(820.0, 900.0, 400), unit="raw units"),
+        calibration("calibration_error", [[40, 60, 31.0], [88, 90, 86.5]], at={"bins": 15}),
+        mean("residual", generator.normal(-3.0, 1.0, 50), unit="raw units", at={"attribute": "sex", "group": "f"}),
+        mean("residual", generator.normal(2.0, 1.0, 50), unit="raw units", at={"attribute": "sex", "group": "m"}),
+        proportion("class_accuracy", 30, 50, at={"class": "yes"}),
+    )
+    slices = (
+        worst_share("worst_slice_accuracy", [[30, 60], [200, 240], [90, 100]], 400),
+        flagged("weak_slices", [0.001, 0.02, 0.4, 1.0], 400, unit="findings", power=0.95),
+    )
+    profile = (
+        flagged("leaking_columns", [1.0, 1.0], 400, unit="findings", power=0.4),
+        census("missing_share", 0.25, 400, "share of rows", at={"split": "train", "column": "income"}),
+    )
+    scanned = (census("dangerous_findings", 0, 1, "findings"), census("unknown_findings", 2, 1, "findings"))
+    unknown = note("artefact.unknown", n=2, what="opcode", where="archive/data.pkl:12", why="is cut off before its end")
+    scan = Evidence("artefact/scan", "1", Threat("run_code", "file"), scanned, alarms=(unknown,))
+    control = (Controlled("Gaussian, leaking", "tpr_at_fpr", 0.4, 0.6, 0.1),)
+    people = {"gender": {"f": (150, 600), "m": (330, 600)}}
+    held = (Controlled("linear, white box, table", "robust_accuracy", 0.45, 0.55, 0.5),)
+    untested = (note("evasion.no_certificate"), note("evasion.no_decision_or_transfer"))
+    attacked = evasion(1068, 801, 1200, witnesses=table_witnesses(), controls=held, untested=untested)
+    return Draft(
+        subject("客户 购买"),
+        {
+            "artefact/scan": scan,
+            "data/profile": Evidence("data/profile", "1", NOBODY, profile, cost=Cost(0.2)),
+            "reliability/accuracy": Evidence("reliability/accuracy", "1", NOBODY, accuracy, cost=Cost(0.4, 1200)),
+            "reliability/noise": Evidence("reliability/noise", "1", NOBODY, noise, cost=Cost(1.4, 4800)),
+            "reliability/slices": Evidence("reliability/slices", "1", NOBODY, slices),
+            "evasion/linf": attacked,
+            "fairness/groups": fairness(people),
+            "leakage/loss": leakage(21, 1000, controls=control),
+        },
+        not_run=[("reliability/environments", note("plan.not_chosen")), ("data/pii", note("plan.not_chosen"))],
+        policy=EVERY_FAMILY,
+        budget="quick",
+        seed=7,
+        place={"subject": "../模型/subject.toml", "folder": "../模型", "policy": "../rules.toml"},
+    )
+
+
+def wide() -> Draft:
+    """More findings, numbers and groups than a page can hold."""
+    families = ("artefact", "data", "evasion", "fairness", "leakage", "reliability")
+    found = {}
+    for i in range(18):
+        check = f"{families[i % 6]}/c{i}"
+        places = [{"split": "train", "column": f"a column with a long name, number {k}"} for k in range(120)]
+        estimates = tuple(
+            census("missing_share", k % 97 / 100, 100, "share of rows", at=at) for k, at in enumerate(places)
+        )
+        left = tuple(note("features.text_untouched", columns=f"column {k}") for k in range(4))
+        found[check] = Evidence(check, "1", NOBODY, estimates, untested=left, witnesses=table_witnesses())
+    policy = Policy.parse('[[limit]]\ncheck = "*"\nmetric = "missing_share"\npass = "<= 0.5"', name="w", where="w")
+    return Draft(subject("wide"), found, policy=policy)
+
+
+ALL = {f.__name__: f for f in (shop, several_eps, healthy, hostile, broken, unjudged, one_sided, empty, rich)}

@@ -2,6 +2,7 @@
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from veriward.core.dossier import Dossier
 from veriward.reports.html import render
 
-from .fixtures import HOSTILE
+from .fixtures import HOSTILE, wide, write
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 MOST_BYTES = 500_000
@@ -124,3 +125,44 @@ def test_verdicts_never_rest_on_colour_alone(dossier: Dossier, lang: str) -> Non
     badges = re.findall(r'<span class="badge t-\w+">([^<]*)</span>', render(dossier, lang))
     assert all(re.fullmatch(r"[✗?✓–!] \S.*", badge) for badge in badges)
     assert len(badges) >= len(dossier.findings)
+
+
+def test_pages_stay_small_whatever_was_found(tmp_path: Path) -> None:
+    with write(tmp_path / "wide.ward", wide()) as dossier:
+        text = render(dossier)
+    assert len(text.encode()) <= MOST_BYTES
+    assert Reader(text).text.count("more rows are in the JSON report") == 2 * len(dossier.findings)
+    first = Reader(text[: text.index("</section>")])
+    assert sum(tag == "tr" for tag, _ in first.tags) == 1 + 6, "one row per family"
+    assert sum(tag == "li" for tag, _ in first.tags) <= 3 + 3 + 4 + 6
+
+
+def test_the_first_page_holds_what_a_signer_needs(make: Any) -> None:
+    text = render(make("rich"))
+    first = Reader(text[: text.index("</section>")]).text
+    for told in (
+        "limits broken",
+        "income +4",
+        "yes became no",
+        "Cost",
+        "What to do first",
+        "What was not tested",
+        "3f9a",
+    ):
+        assert told in first
+    assert first.count("veriward assess") == 3
+    assert "all of the family: " in first
+    assert "holds rich.ward" in first
+
+
+def test_sections_fold_without_a_script(dossier: Dossier) -> None:
+    page = Reader(render(dossier))
+    assert sum(tag == "details" for tag, _ in page.tags) == len(dossier.findings) + 6
+
+
+def test_numbers_of_every_unit_are_drawn(make: Any) -> None:
+    """Negative drops, means of hundreds, counts: every drawing is there and none holds a number that is none."""
+    text = render(make("rich"))
+    assert text.count("<svg") >= 8
+    assert "NaN" not in text
+    assert "Infinity" not in text

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from veriward.core.errors import SettingsError
-from veriward.core.estimate import Estimate, census, proportion
+from veriward.core.estimate import Estimate, census, flagged, proportion
 from veriward.core.evidence import Witness
 from veriward.core.finding import Judged
 from veriward.reports import charts, pictures
@@ -124,11 +124,12 @@ def test_importing_the_room_is_cheap_and_reading_needs_no_torch(make: Any) -> No
     dossier = make("several_eps")
     code = f"""
 import sys
-from veriward.reports import catalogue, html, json_report, terminal, write
+from veriward.reports import catalogue, html, json_report, junit, markdown, sarif, terminal, write
 from veriward.core.dossier import Dossier
 early = [m for m in {HEAVY} if m in sys.modules]
 with Dossier.open({str(dossier.path)!r}) as dossier:
     html.render(dossier, "zh"), terminal.summary(dossier), json_report.build(dossier)
+    sarif.build(dossier), junit.build(dossier), markdown.build(dossier)
 print(early, [m for m in ("torch", "scipy", "sklearn", "pydantic") if m in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -139,3 +140,19 @@ def test_counts_are_drawn_from_zero_with_room_for_one_more() -> None:
     limit = Judged("dangerous_findings", {}, "<= 0", "> 0", "pass", "limit_kept")
     assert charts.extent(census("dangerous_findings", 0, 1, "findings"), [limit]) == (0, 1)
     assert charts.extent(census("dangerous_findings", 3, 1, "findings"), [limit]) == (0, 4)
+    shown = flagged("weak_slices", [0.001, 0.9], 100, unit="findings")
+    assert charts.extent(shown, [limit]) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("ends", "axis"),
+    [
+        ((-0.03, 0.02), (-0.05, 0.05)),
+        ((-0.5, 0.4), (-1.0, 1.0)),
+        ((-3.1, 0.4), (-3.5, 0.75)),
+        ((820.0, 901.0), (810.0, 910.0)),
+    ],
+)
+def test_axes_take_differences_and_other_units(ends: tuple[float, float], axis: tuple[float, float]) -> None:
+    low, high = ends
+    assert charts.extent(Estimate("m", low, low, high, 9, "", ""), []) == pytest.approx(axis)

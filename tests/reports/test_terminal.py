@@ -1,6 +1,7 @@
 """The summary: columns that line up, no line too wide, every undecided with what would decide it."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +25,8 @@ def test_paint_changes_colours_only(dossier: Dossier) -> None:
     assert painted.replace("\x1b[0m", "") == summary(dossier, "en", 100)
 
 
-def test_the_shop_reads_as_designed(make: Any) -> None:
+def test_the_shop_reads_as_designed(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the dossier's folder: commands are written for where one stands
     text = summary(make("shop"), "en", 140, report_path="shop.html")
     lines = text.splitlines()
     assert lines[0].startswith("shop-purchase · skops, scores · 1 200 test rows × 9 · policy default@")

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from veriward.core.canonical import canonical, plain
 from veriward.core.estimate import Estimate
 from veriward.core.evidence import Evidence
 
@@ -94,6 +96,15 @@ class Finding:
     def outcomes(self) -> Mapping[str, "np.ndarray[Any, Any]"]:
         """Arrays with one element per row of the test split; -1 (or NaN) where a row was not looked at."""
         return self.evidence.outcomes if self.evidence else {}
+
+    @cached_property
+    def _by_place(self) -> dict[tuple[str, str], Estimate]:
+        """The estimates by metric and parameters; of two at one place the first."""
+        return {(e.metric, canonical(plain(e.at))): e for e in reversed(self.estimates)}
+
+    def judged_by(self, limit: Judged) -> Estimate | None:
+        """Return the estimate that a limit judged; None where the check measured no such number."""
+        return self._by_place.get((limit.metric, canonical(plain(limit.at))))
 
     def estimate(self, metric: str, at: Mapping[str, Any] | None = None, **where: Any) -> Estimate:
         """Return the one estimate of a metric, at the given parameters (`at={"fpr": 0.01}` or `fpr=0.01`) if several exist.

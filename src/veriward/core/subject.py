@@ -188,6 +188,7 @@ class Subject(Section):
     threat: ThreatSection = ThreatSection()
     claims: Claims | None = None
     folder: Path = Field(default=Path(), exclude=True)  # where relative paths start
+    file: str = Field(default="", exclude=True)  # the name of the file that `load` read; "": made in Python
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -221,13 +222,13 @@ class Subject(Section):
         file = Path(path)
         file = file / "subject.toml" if file.is_dir() else file
         values = _read_toml(file)
-        if "folder" in values:
-            raise SettingsError(f"{file}: unknown key 'folder'; paths are relative to the file")
+        for key in ("folder", "file"):
+            if key in values:
+                raise SettingsError(f"{file}: unknown key {key!r}; paths are relative to the file")
         _check_paths(file, values)
         try:
-            subject = cls.model_validate(
-                {"name": file.resolve().parent.name, **values, "folder": file.resolve().parent}
-            )
+            folder = file.resolve().parent
+            subject = cls.model_validate({"name": folder.name, **values, "folder": folder, "file": file.name})
         except SettingsError as error:
             raise SettingsError(f"{file}: {str(error).removeprefix('subject: ')}") from None
         if subject.data.label is None and not _holds_arrays(subject):

@@ -4,6 +4,7 @@ Colours are CSS variables of the page, so that a chart follows its theme.
 """
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
@@ -17,6 +18,7 @@ Spec = dict[str, Any]
 VERSION = "v5.20"
 FONT = "system-ui, sans-serif"
 STRIP = (240, 22)
+COUNTS = ("census", "flags")  # what was counted, not sampled
 TOPS = (0.01, 0.02, 0.05, 0.1, 0.25)  # ends of an axis of small shares
 AXIS: Spec = {"grid": False, "tickCount": 4, "domainColor": "var(--line)", "tickColor": "var(--line)"}
 CONFIG: Spec = {
@@ -42,12 +44,23 @@ def extent(estimate: Estimate, limits: Iterable[Judged]) -> tuple[float, float]:
     ends = [estimate.low, estimate.high, *(threshold(c) for limit in limits for c in (limit.pass_if, limit.fail_if))]
     known = [end for end in ends if end is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
-    if estimate.basis.get("kind") == "census" and float(low).is_integer() and float(high).is_integer():
+    if estimate.basis.get("kind") in COUNTS and float(low).is_integer() and float(high).is_integer():
         return min(low, 0.0), max(high, 0.0) + 1  # counts are drawn from zero, with room for one more
     if low >= 0 and high <= 1:
         return 0.0, next((top for top in TOPS if high <= 0.9 * top), 1.0)
+    if low >= -1 and high <= 1:  # differences of shares: as wide on either side, so that 0 stands in the middle
+        top = next((top for top in TOPS if max(high, -low) <= 0.9 * top), 1.0)
+        return -top, top
     margin = (high - low) * 0.1 or 1.0
-    return low - margin, high + margin
+    return _rounded(low - margin if low < 0 or low > margin else 0.0, math.floor), _rounded(high + margin, math.ceil)
+
+
+def _rounded(end: float, towards: Callable[[float], int]) -> float:
+    """Return an end of an axis with two telling digits, further out."""
+    if end == 0:
+        return 0.0
+    step = 10.0 ** (math.floor(math.log10(abs(end))) - 1)
+    return towards(end / step) * step
 
 
 def strip(estimate: Estimate, limit: Judged | None, ends: tuple[float, float]) -> Spec:
@@ -90,7 +103,7 @@ def _limit(limit: Judged) -> list[Spec]:
 
 def groups(rates: Sequence[tuple[str, str, Estimate]]) -> Spec:
     """Return rates of groups with their intervals, (panel, group, estimate) each, one panel per rate."""
-    values = [
+    values: list[dict[str, Any]] = [
         {"panel": panel, "group": group, "value": e.value, "low": e.low, "high": e.high}
         for panel, group, e in rates
         if e.value is not None
@@ -98,7 +111,9 @@ def groups(rates: Sequence[tuple[str, str, Estimate]]) -> Spec:
     order = list(dict.fromkeys(panel for panel, _, _ in rates))
     named = list(dict.fromkeys(group for _, group, _ in rates))
     y = {"field": "group", "type": "nominal", "title": None, "sort": named, "axis": {"labelLimit": 150, "ticks": False}}
-    x = {"type": "quantitative", "scale": {"domain": [0, 1]}, "title": None}
+    shares = all(v["low"] >= 0 and v["high"] <= 1 for v in values)
+    scale: Spec = {"domain": [0, 1]} if shares else {"zero": False}  # means have units of their own
+    x = {"type": "quantitative", "scale": scale, "title": None}
     spans = {"mark": _SPAN, "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}, "y": y}}
     dots = {"mark": _DOT, "encoding": {"x": {**x, "field": "value"}, "y": y}}
     facet = {"field": "panel", "type": "nominal", "sort": order, "title": None}
@@ -110,6 +125,7 @@ def groups(rates: Sequence[tuple[str, str, Estimate]]) -> Spec:
         "spacing": 28,
         "facet": {"column": facet},
         "spec": inner,
+        **({} if shares else {"resolve": {"scale": {"x": "independent"}}}),
     }
 
 
@@ -119,9 +135,12 @@ _DOT: Spec = {"type": "point", "filled": True, "color": "var(--ink)", "size": 60
 
 def curve(points: Sequence[tuple[float, Estimate]], limit: Judged | None, titles: tuple[str, str]) -> Spec:
     """Return a metric over the size of the change, with its intervals and the limit."""
-    values = [{"x": x, "value": e.value, "low": e.low, "high": e.high} for x, e in points if e.value is not None]
+    values: list[dict[str, Any]] = [
+        {"x": x, "value": e.value, "low": e.low, "high": e.high} for x, e in points if e.value is not None
+    ]
     x = {"field": "x", "type": "quantitative", "title": titles[0], "scale": {"zero": True}}
-    y: Spec = {"type": "quantitative", "title": titles[1], "scale": {"domain": [0, 1]}}
+    shares = all(v["low"] >= 0 and v["high"] <= 1 for v in values)
+    y: Spec = {"type": "quantitative", "title": titles[1], "scale": {"domain": [0, 1]} if shares else {"zero": True}}
     layers: list[Spec] = [
         {
             "mark": {"type": "line", "color": "var(--soft)", "strokeWidth": 1},

@@ -33,8 +33,7 @@ def headline(finding: Finding) -> Headline | None:
 
 def estimate_of(finding: Finding, limit: Judged) -> Estimate | None:
     """Return the estimate that a limit judged."""
-    same = (e for e in finding.estimates if e.metric == limit.metric and dict(e.at) == dict(limit.at))
-    return next(same, None)
+    return finding.judged_by(limit)
 
 
 def threshold(condition: str) -> float:

@@ -13,8 +13,9 @@ from veriward.core.finding import Finding
 from veriward.core.note import Note
 from veriward.reports.advice import advise, first
 from veriward.reports.catalogue import Catalogue
+from veriward.reports.clauses import gaps
 from veriward.reports.numbers import SPACE
-from veriward.reports.standards import standards
+from veriward.reports.standards import Clause, coverage, standards
 
 SCHEMA = "veriward.report/1"
 KEPT_OF_PLAN = ("budget", "seed", "device", "time")
@@ -36,6 +37,7 @@ def build(dossier: Dossier) -> dict[str, Any]:
         "assumptions": _sentences(dossier.plan.get("assumptions", ()), words),
         "findings": [_finding(dossier, finding, items[finding.id], words) for finding in dossier],
         "not_run": [{"check": item["check"], "reason": _plain(words.note(item["reason"]))} for item in dossier.not_run],
+        "standards": _standards(dossier, words),
         "advice": _plain(first(dossier).line(words)),
         "head": dossier.head,
         "seal": dossier.seal,
@@ -84,6 +86,32 @@ def _evidence(evidence: Evidence | None, words: Catalogue) -> dict[str, Any]:
             {"row": w.row, "text": w.text, "size": w.size, "details": without_arrays(w.details)}
             for w in (evidence.witnesses if evidence else ())
         ],
+    }
+
+
+def _standards(dossier: Dossier, words: Catalogue) -> dict[str, Any]:
+    """Return every list with every clause: which findings are evidence for it, and what was not tested under it."""
+    lists = [
+        {
+            "list": standard.entry["name"],
+            "version": standard.entry["version"],
+            "clauses": [_clause(clause, words) for clause in standard.clauses],
+        }
+        for standard in coverage(dossier)
+    ]
+    return {"caveat": words.text("standards.caveat"), "lists": lists}
+
+
+def _clause(clause: Clause, words: Catalogue) -> dict[str, Any]:
+    return {
+        "code": clause.code,
+        "version": clause.version,
+        "title": clause.entry["title"],
+        "title_zh": clause.entry["title_zh"],
+        "covered": clause.covered,
+        "findings": [{"id": finding.id, "verdict": finding.verdict} for finding in clause.findings],
+        "not_run": [{"check": s["check"], "reason": _plain(words.note(s["reason"]))} for s in clause.not_run],
+        "untested": [_plain(text) for text in gaps(clause, words)],
     }
 
 

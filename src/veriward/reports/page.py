@@ -1,6 +1,6 @@
 """What stands on the first screen of the HTML report: plain values for the template, no markup."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -11,11 +11,13 @@ from veriward.core.finding import Finding
 from veriward.reports import charts
 from veriward.reports.advice import first
 from veriward.reports.catalogue import Catalogue
+from veriward.reports.clauses import standards_told
+from veriward.reports.executive import by_family, executive, tally
 from veriward.reports.headline import MARKERS, estimate_of, headline, limits_broken, preregistered
 from veriward.reports.numbers import condition, interval, number, point
 from veriward.reports.story import story
 from veriward.reports.terminal import duration, total_cost
-from veriward.reports.wording import family, harmless, label, question, would_decide
+from veriward.reports.wording import family, harmless, label, question, why_open
 
 Draw = Callable[[charts.Spec, str], str]
 PARTS = ("model", "train", "test")
@@ -51,31 +53,56 @@ class Line:
     ends: tuple[str, str]
 
 
+@dataclass(frozen=True)
+class FamilyLine:
+    """One family on the first page: the line of its worst finding, and what came out of all of them."""
+
+    name: str
+    line: Line
+    tally: str
+
+
 def overview(dossier: Dossier, words: Catalogue, draw: Draw) -> dict[str, Any]:
     """Return the values of the first screen."""
     other = OTHER[words.language]
+    lines = {finding.id: _line(dossier, finding, i, words, draw) for i, finding in enumerate(dossier)}
+    families = list(_families(dossier, lines, words))
     return {
         "lang": words.language,
         "other": {"lang": other, "href": quote(dossier.path.stem + SUFFIX[other])},
         "subject": _subject(dossier.subject, words),
-        "facts": _facts(dossier, words),
+        "facts": facts(dossier, words),
         "verdict": verdict(dossier.verdict, words),
-        "count": _count(dossier, words),
+        "count": count(dossier, words),
         "story": story(dossier, words),
         "finished": dossier.finished,
-        "lines": [_line(dossier, finding, i, words, draw) for i, finding in enumerate(dossier)],
+        "families": families,
+        "lines": list(lines.values()) if len(lines) > len(families) else [],  # else they stand there already
+        **executive(dossier, words),
         "curves": list(_curves(dossier, words, draw)),
         "not_run": [(harmless(item["check"]), harmless(words.note(item["reason"]))) for item in dossier.not_run],
         "raised": [(harmless(f.id), words.term("error", harmless(f.error))) for f in dossier if f.error],
         "error": verdict("error", words),
         "untested": [(harmless(f.id), _untested(f, words)) for f in dossier if f.evidence and f.evidence.untested],
         "first": first(dossier),
-        "identity": _identity(dossier),
+        "identity": identity(dossier),
         "preregistered": preregistered(dossier),
-        "seal": _seal(dossier, words),
+        "seal": seal(dossier, words),
         "assumptions": [harmless(words.note(item)) for item in dossier.plan.get("assumptions", ())],
-        "environment": [(harmless(k), harmless(v)) for k, v in dossier.environment.items()],
+        "environment": [_environment(name, value, words) for name, value in dossier.environment.items()],
+        "standards": standards_told(dossier, words),
+        "dossier": harmless(dossier.path.name),
     }
+
+
+def _families(dossier: Dossier, lines: Mapping[str, Line], words: Catalogue) -> Iterator[FamilyLine]:
+    for name, findings in by_family(dossier).items():
+        counted = tally(findings, words) if len(findings) > 1 else ""
+        yield FamilyLine(words.term("family", harmless(name)), lines[findings[0].id], counted)
+
+
+def _environment(name: str, value: str, words: Catalogue) -> tuple[str, str]:
+    return words.term("environment", harmless(name)), words.term("environment", harmless(value))
 
 
 def verdict(name: str, words: Catalogue) -> Verdict:
@@ -93,7 +120,7 @@ def _subject(subject: Mapping[str, Any], words: Catalogue) -> dict[str, str]:
     }
 
 
-def _facts(dossier: Dossier, words: Catalogue) -> list[str]:
+def facts(dossier: Dossier, words: Catalogue) -> list[str]:
     """Return what was run, in short texts: rows, budget, seed, cost, time."""
     subject, plan = dossier.subject, dossier.plan
     cost = total_cost(dossier)
@@ -113,7 +140,8 @@ def _time(text: str) -> str:
     return harmless(text[:16].replace("T", " ") + (" UTC" if text.endswith(("Z", "+00:00")) else text[19:]))
 
 
-def _count(dossier: Dossier, words: Catalogue) -> str:
+def count(dossier: Dossier, words: Catalogue) -> str:
+    """Return how many limits are broken, in words."""
     broken, limits = limits_broken(dossier)
     waiting = sum(limit.verdict == "inconclusive" for finding in dossier for limit in finding.limits)
     if not limits:
@@ -143,7 +171,7 @@ def _line(dossier: Dossier, finding: Finding, place: int, words: Catalogue, draw
         interval=interval(shown) if shown else "",
         limit=condition(limit.pass_if) if limit else "",
         verdict=verdict(finding.verdict, words),
-        why=would_decide(finding, limit, words, dossier.policy),
+        why=why_open(finding, limit, words, dossier.policy),
         others=len(top.others) if top else 0,
         strip=draw(charts.strip(shown, limit, ends), _spoken(shown, limit, words)) if shown and limit else "",
         ends=(number(ends[0]), number(ends[1])),
@@ -156,7 +184,7 @@ def _spoken(estimate: Estimate, limit: Any, words: Catalogue) -> str:
     return words.text("page.drawing", metric=name, **values)
 
 
-def _curves(dossier: Dossier, words: Catalogue, draw: Draw) -> Any:
+def _curves(dossier: Dossier, words: Catalogue, draw: Draw) -> Iterator[tuple[str, str]]:
     """Yield a drawing per check that ran under several sizes of change."""
     for check in dict.fromkeys(finding.check for finding in dossier):
         points = [p for finding in dossier if finding.check == check for p in _sized(finding)]
@@ -176,7 +204,7 @@ def _untested(finding: Finding, words: Catalogue) -> list[str]:
     return [harmless(words.note(item)) for item in (finding.evidence.untested if finding.evidence else ())]
 
 
-def _identity(dossier: Dossier) -> list[tuple[str, str, str]]:
+def identity(dossier: Dossier) -> list[tuple[str, str, str]]:
     """Return (key of the part's name, file, hash) of what the verdicts speak about."""
     subject = dossier.subject
     files, hashes = subject.get("files") or {}, subject["fingerprints"]
@@ -186,9 +214,10 @@ def _identity(dossier: Dossier) -> list[tuple[str, str, str]]:
     return [*parts, *code, ("page.head", "", dossier.head)]
 
 
-def _seal(dossier: Dossier, words: Catalogue) -> str:
-    seal = dossier.seal
-    if seal is None:
+def seal(dossier: Dossier, words: Catalogue) -> str:
+    """Return who sealed the dossier, as it says itself, or that nobody did."""
+    latest = dossier.seal
+    if latest is None:
         return words.text("page.not_sealed")
-    key = harmless(str(seal.get("public_key", ""))[:16])
-    return words.text("page.sealed", time=harmless(seal.get("time", "")), key=key, rows=int(seal.get("seq", 0)))
+    key = harmless(str(latest.get("public_key", ""))[:16])
+    return words.text("page.sealed", time=harmless(latest.get("time", "")), key=key, rows=int(latest.get("seq", 0)))

@@ -7,7 +7,7 @@ from typing import Any
 from veriward.core.dossier import Dossier
 from veriward.core.estimate import Estimate
 from veriward.core.evidence import Evidence, Witness
-from veriward.core.finding import Finding, Judged
+from veriward.core.finding import WORST_FIRST, Finding, Judged
 from veriward.core.threat import Threat
 from veriward.reports import charts, pictures
 from veriward.reports.advice import advise
@@ -18,15 +18,19 @@ from veriward.reports.page import Draw, verdict
 from veriward.reports.standards import standards
 from veriward.reports.wording import about, harmless, label, not_estimable, question, would_decide
 
-MOST_ROWS = 150  # of one table; the JSON report has them all
+MOST_ROWS, FEWEST_ROWS = 150, 15  # of one table; the JSON report has them all
+PAGE_ROWS = 600  # of all tables of one page together: it must open at once, on a telephone too
 MOST_WITNESSES = 10
 MOST_GROUPS = 12  # of one drawing
 OPEN = ("fail", "error")
+TITLES = {"en": "", "zh": "_zh"}
 
 
 def section(dossier: Dossier, finding: Finding, place: int, side: int, words: Catalogue, draw: Draw) -> dict[str, Any]:
     """Return the values of one finding's section."""
     item = dossier.plan["checks"][place]
+    most = min(max(PAGE_ROWS // (2 * len(dossier.findings)), FEWEST_ROWS), MOST_ROWS)
+    limits, estimates = _worst(finding.limits)[:most], _telling(finding)[:most]
     threat = finding.evidence.threat if finding.evidence else Threat.from_dict(item["threat"])
     return {
         "id": harmless(finding.id),
@@ -39,12 +43,13 @@ def section(dossier: Dossier, finding: Finding, place: int, side: int, words: Ca
         "error": words.term("error", harmless(finding.error)) if finding.error else None,
         "advice": advise(dossier, finding),
         "threat": _threat(threat, words),
-        "estimates": [_estimate(e, words) for e in finding.estimates[:MOST_ROWS]],
-        "more_estimates": max(len(finding.estimates) - MOST_ROWS, 0),
+        "estimates": [_estimate(e, words) for e in estimates],
+        "more_estimates": len(finding.estimates) - len(estimates),
         "groups": list(_groups(finding.estimates, words, draw)),
-        "limits": [_limit(dossier, finding, limit, words) for limit in finding.limits[:MOST_ROWS]],
-        "reasons": list(dict.fromkeys(_reason(j, words) for j in finding.limits if j.reason)),
-        "settings": [(harmless(k), harmless(v)) for k, v in settings(finding.settings)],
+        "limits": [_limit(dossier, finding, limit, words) for limit in limits],
+        "more_limits": len(finding.limits) - len(limits),
+        "reasons": list(dict.fromkeys(reason(j, words) for j in finding.limits if j.reason)),
+        "settings": [_setting(name, value, words) for name, value in settings(finding.settings)],
         "seed": finding.seed,
         "version": harmless(finding.evidence.version if finding.evidence else item["version"]),
         "standards": [_standard(entry, words) for entry in standards(finding)],
@@ -52,10 +57,27 @@ def section(dossier: Dossier, finding: Finding, place: int, side: int, words: Ca
     }
 
 
-def _reason(limit: Judged, words: Catalogue) -> tuple[str, str]:
-    """Return why the policy has the limit, in the reader's language if the policy says it there, and its source."""
-    own = limit.reason_zh if words.language == "zh" else ""
-    return harmless(own or limit.reason), harmless(limit.source)
+def _worst(limits: Sequence[Judged]) -> list[Judged]:
+    """Return the limits with the worst verdict in front: a table that is cut keeps what matters."""
+    return sorted(limits, key=lambda limit: WORST_FIRST.index(limit.verdict))
+
+
+def _telling(finding: Finding) -> list[Estimate]:
+    """Return the estimates, those under limits in front where there are more than a table holds."""
+    if len(finding.estimates) <= FEWEST_ROWS:
+        return list(finding.estimates)
+    judged = {id(estimate_of(finding, limit)) for limit in finding.limits}
+    return sorted(finding.estimates, key=lambda estimate: id(estimate) not in judged)
+
+
+def _setting(name: str, value: str, words: Catalogue) -> tuple[str, str]:
+    return words.term("setting", harmless(name)), words.term(name if name == "budget" else "setting", harmless(value))
+
+
+def reason(limit: Judged, words: Catalogue) -> tuple[str, str]:
+    """Return why the policy has the limit, and its source, in the reader's language if the policy says them there."""
+    own, source = (limit.reason_zh, getattr(limit, "source_zh", "")) if words.language == "zh" else ("", "")
+    return harmless(own or limit.reason), harmless(source or limit.source)
 
 
 def _threat(threat: Threat, words: Catalogue) -> list[tuple[str, str]]:
@@ -174,5 +196,6 @@ def _rounded(value: float) -> str:
 
 
 def _standard(entry: Mapping[str, str], words: Catalogue) -> dict[str, str]:
-    title = entry["title_zh"] if words.language == "zh" else entry["title"]
-    return {"list": entry["list"], "version": entry["version"], "code": entry["code"], "title": title}
+    """Return list and code: the lists with their versions and titles stand at the end of the report."""
+    ending = TITLES[words.language]
+    return {"list": entry[f"list{ending}"], "code": entry["code"], "title": entry[f"title{ending}"]}

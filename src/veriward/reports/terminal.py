@@ -12,7 +12,7 @@ from veriward.reports.advice import first
 from veriward.reports.catalogue import Catalogue
 from veriward.reports.headline import MARKERS, Headline, counts, headline, preregistered
 from veriward.reports.numbers import SPACE, condition, interval, point, thousands
-from veriward.reports.wording import harmless, label, would_decide
+from veriward.reports.wording import harmless, label, why_open
 
 COLOURS = {"fail": "31", "error": "35", "inconclusive": "33", "pass": "32", "not_applicable": "2", "not_run": "2"}
 GAP = "  "
@@ -82,7 +82,7 @@ def _lines(dossier: Dossier, words: Catalogue) -> list[Line]:
 
 def _line(dossier: Dossier, finding: Finding, words: Catalogue) -> Line:
     top = headline(finding)
-    reason = would_decide(finding, top.limit if top else None, words, dossier.policy)
+    reason = why_open(finding, top.limit if top else None, words, dossier.policy)
     verdict = words.term("verdict_loud", finding.verdict)
     return Line(
         COLOURS[finding.verdict],
@@ -167,7 +167,7 @@ def _foot(dossier: Dossier, words: Catalogue, report_path: str | Path | None, wi
     size = max(_cells(head) for head in heads.values())
     if report_path is not None:  # a path and a command are there to be copied: they are never folded
         lines.append(f"{_pad(heads['report'], size)}{GAP}{harmless(report_path)}")
-    action = first(dossier)
+    action = first(dossier, Path.cwd())  # what stands on a terminal is typed where one stands
     if action.command:
         return [*lines, f"{_pad(heads['next'], size)}{GAP}{action.command}"]
     return [*lines, *folded(f"{_pad(heads['next'], size)}{GAP}{action.text(words)}", width)]

@@ -26,6 +26,15 @@ def harmless(text: object) -> str:
     return "".join("\ufffd" if unicodedata.category(c) in HIDDEN and c != "\u200d" else c for c in str(text))
 
 
+def clipped(text: str, most: int) -> str:
+    """Return a text of at most `most` characters.
+
+    >>> clipped("a longer text", 8)
+    'a longe…'
+    """
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def label(metric: str, at: Mapping[str, Any], words: Catalogue, *, short: bool = False) -> str:
     """Return the name of a number with the parameters it was taken at: "TPR at 1 % FPR"."""
     name = words.term("metric_short" if short else "metric", metric)
@@ -38,13 +47,15 @@ def label(metric: str, at: Mapping[str, Any], words: Catalogue, *, short: bool =
         place = f"{harmless(shown.pop('attribute'))} = {harmless(shown.pop('group'))}"
         name = words.text("label.of", metric=name, place=place)
     if shown:
-        place = ", ".join(_parameter(key, value) for key, value in shown.items())
+        place = words.text("list.comma").join(_parameter(key, value, words) for key, value in shown.items())
         name = words.text("label.of", metric=name, place=place)
     return name
 
 
-def _parameter(key: str, value: Any) -> str:
-    return harmless(value) if key == "attribute" else f"{harmless(key)} = {harmless(number(value))}"
+def _parameter(key: str, value: Any, words: Catalogue) -> str:
+    """Return "corruption = blur" in the words of the catalogue: [term.parameter] has the names, [term.at_NAME] values."""
+    shown = words.term(f"at_{key}", harmless(number(value)))
+    return shown if key == "attribute" else f"{words.term('parameter', harmless(key))} = {shown}"
 
 
 def about(n: int) -> str:
@@ -79,6 +90,17 @@ def would_decide(finding: Finding, limit: Judged | None, words: Catalogue, polic
         case "interval":
             return words.text("undecided.never")
     return words.text(f"undecided.{limit.why}") if f"undecided.{limit.why}" in words.texts else limit.why
+
+
+def why_open(finding: Finding, limit: Judged | None, words: Catalogue, policy: Mapping[str, Any]) -> str:
+    """Return what would decide a finding, told by the limit that speaks for it.
+
+    Where that one is decided, others are what keeps the finding open: those that nothing was measured for.
+    """
+    if finding.verdict == "inconclusive" and (limit is None or limit.verdict != "inconclusive"):
+        unmeasured = any(other.why == "no_estimate" for other in finding.limits)
+        return words.text("undecided.no_estimate" if unmeasured else "undecided.not_judged")
+    return would_decide(finding, limit, words, policy)
 
 
 def not_estimable(estimate: Estimate | None, words: Catalogue) -> str:

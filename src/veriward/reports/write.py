@@ -9,6 +9,7 @@ from veriward.core.errors import SettingsError
 from veriward.reports.html import render
 
 SUFFIXES = {"en": ".html", "zh": ".zh.html"}
+REPORTS = (".html", ".htm", ".json", ".txt", ".md", ".sarif", ".xml")
 READABLE = 0o644
 DATABASE = b"SQLite format 3"
 
@@ -25,7 +26,7 @@ def write_html(dossier: Dossier, path: str | Path, lang: str = "en") -> Path:
 
 def _check_target(target: Path) -> None:
     """Refuse to replace what is no report: a dossier, a subject, a key."""
-    if target.is_file() and target.suffix.lower() not in (".html", ".htm", ".json", ".txt", ".md"):
+    if target.is_file() and target.suffix.lower() not in REPORTS:
         raise SettingsError(f"{target}: exists and is no report; choose another --out")
     if target.is_file() and _begins(target) == DATABASE:
         raise SettingsError(f"{target}: holds a dossier, which a report must not replace; choose another --out")

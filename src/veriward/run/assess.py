@@ -26,6 +26,7 @@ from veriward.run.control import run_controls
 from veriward.run.engine import Engine, choose
 from veriward.run.environment import environment
 from veriward.run.job import RunJob
+from veriward.run.place import place
 from veriward.run.plan import Plan, Planned, describe, make_plan
 
 LARGEST_SEED = 10**15 - 1  # readers of JSON keep no more digits
@@ -71,7 +72,7 @@ def assess(
     with Journal(path, write=True) as journal:
         _check_intact(journal)
         run = Run(Memories(journal), opened, worker, plan, seed, progress or Silent())
-        run.begin(describe(plan, opened, limits, budget=budget, seed=seed))
+        run.begin(describe(plan, opened, limits, budget=budget, seed=seed), place(described, path, policy))
         run.checks()
         run.finish(limits, budget)
         if seal is not None:
@@ -148,8 +149,8 @@ class Run:
     def _journal(self) -> Journal:
         return self.memory.journal
 
-    def begin(self, body: dict[str, Any]) -> None:
-        """Write the plan, unless the latest one says the same: then this run resumes it."""
+    def begin(self, body: dict[str, Any], place: dict[str, Any]) -> None:
+        """Write the plan, unless the latest one says the same (wherever its files lie): then this run resumes it."""
         content = digest(body)
         plans = list(self._journal.rows("plan"))
         held = read_plan(self._journal, plans[-1])["subject"]["name"] if plans else body["subject"]["name"]
@@ -163,7 +164,8 @@ class Run:
             return
         self.plan_key = f"{content}:{len(plans)}"
         device = str(self.opened.device)
-        self._journal.append("plan", self.plan_key, {**body, "environment": environment(device), "time": _now()})
+        beside = {"environment": environment(device), "time": _now(), "place": place}
+        self._journal.append("plan", self.plan_key, {**body, **beside})
 
     def checks(self) -> None:
         """Run what has no evidence yet; a check that raises is an error, and the run goes on."""
