@@ -1,0 +1,1 @@
+"""Checks of the data: personal identifiers, splits, profile."""
