@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from veriward.core.data import check_lengths
+from veriward.core.data import Table, check_lengths
 from veriward.core.errors import DataError
 from veriward.core.sources import (
     CSV,
@@ -101,9 +101,7 @@ class Rows:
         """
         with connected(self.where, self.path) as connection:
             if wanted is not None:
-                import pandas as pd
-
-                connection.register("wanted", pd.DataFrame({"number": np.asarray(wanted, np.int64)}))
+                connection.register("wanted", Table({"number": np.asarray(wanted, np.int64)}).frame())
             if self.path is None:
                 connection.register("rows", self._frame())
             else:
@@ -112,14 +110,12 @@ class Rows:
             yield connection.execute(sql)
 
     def _frame(self) -> Any:
-        import pandas as pd
-
         flat = {name: column for name, column in self.columns.items() if column.ndim == 1}
         lower = [name.lower() for name in flat]
         twice = [name for name in flat if lower.count(name.lower()) > 1]
         if twice:
             raise DataError(f"{self.where}: two columns are called {twice[0]!r} but for capitals; rename one")
-        return pd.DataFrame(flat, copy=False)
+        return Table(flat).frame()
 
 
 def quoted(name: str) -> str:

@@ -182,9 +182,9 @@ def connected(where: str, path: Path | None = None) -> Iterator[Any]:
     except ImportError:
         raise DependencyMissing("reading tables needs DuckDB: pip install duckdb") from None
     settings = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
-    settings["enable_progress_bar"] = "false"  # it would write into what others read from stdout
     with duckdb.connect(":memory:", config=settings) as connection:
         try:
+            connection.execute("SET enable_progress_bar = false")  # it writes into what others read from stdout
             yield connection
         except duckdb.Error as error:
             first = str(error).splitlines()[0]  # the lines below quote the file's own rows
