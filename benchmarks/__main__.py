@@ -8,7 +8,7 @@ from pathlib import Path
 
 from veriward.run.environment import environment
 
-NAMES = ("judge", "fairness", "scan")
+NAMES = ("judge", "fairness", "scan", "data_noise")
 
 
 def main(names: list[str]) -> int:
