@@ -25,7 +25,9 @@ def run() -> dict[str, object]:
     alarms = sum(_flags(*_noise(seed), seed) != set() for seed in range(RUNS))
     found = {"noise flagged": _share(alarms, RUNS)}
     for kind in ("copy", "gaps", "word", "shift"):
-        seen = sum(("leak" if kind != "shift" else "n1") in _flags(*_planted(seed, kind), seed) for seed in range(PLANTED))
+        seen = sum(
+            ("leak" if kind != "shift" else "n1") in _flags(*_planted(seed, kind), seed) for seed in range(PLANTED)
+        )
         found[f"{kind} found"] = _share(seen, PLANTED)
     for name, (share, low, high) in found.items():
         print(f"{name:15} {share:.3f}  [{low:.3f}, {high:.3f}]", file=sys.stderr)

@@ -139,7 +139,9 @@ class TestEveryCheck:
             low, high = interval(estimate.basis, estimate.confidence)  # what the judge will compute
             assert low <= high
             assert low <= estimate.low + 1e-12 or estimate.low == 0
-            counted = estimate.method == "census" or estimate.basis["kind"] == "flags"  # the latter bounds one side alone
+            counted = (
+                estimate.method == "census" or estimate.basis["kind"] == "flags"
+            )  # the latter bounds one side alone
             assert estimate.low < estimate.high or counted
         places = [(e.metric, canonical(plain(e.at))) for e in found.estimates]
         assert len(set(places)) == len(places)

@@ -78,7 +78,8 @@ def test_the_p_value_keeps_its_level_at_the_threshold() -> None:
     generator = np.random.default_rng(0)
     for shares in ((0.95, 0.95), (0.9, 1.0), (0.92, 0.98)):
         hits = sum(
-            p_balanced((int(generator.binomial(150, shares[0])), int(generator.binomial(400, shares[1]))), (150, 400)) <= 0.05
+            p_balanced((int(generator.binomial(150, shares[0])), int(generator.binomial(400, shares[1]))), (150, 400))
+            <= 0.05
             for _ in range(400)
         )
         assert bdtrc(hits - 1, 400, 0.05) > 1e-3, (shares, hits)
@@ -157,7 +158,12 @@ def test_an_array_is_counted_by_its_features() -> None:
     x = np.ones((5, 2, 2), np.float32)
     x[0, 0, 0], x[1, 0, 1], x[2, 1, 0] = np.nan, np.inf, 7
     counted, _ = count_columns(rows_of({"x": x, "y": np.arange(5)}), {})
-    assert (counted[0]["distinct"], counted[0]["constant"], counted[0]["missing"], counted[0]["infinite"]) == (4, 1, 1, 1)
+    assert (counted[0]["distinct"], counted[0]["constant"], counted[0]["missing"], counted[0]["infinite"]) == (
+        4,
+        1,
+        1,
+        1,
+    )
 
 
 def test_a_broken_column_is_named_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:

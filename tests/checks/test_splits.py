@@ -102,7 +102,9 @@ def test_the_threshold_is_an_order_statistic() -> None:
     assert threshold(reference, 0.01) == 10.0
     assert threshold(reference[:98], 0.01) is None
     flagged = [
-        (np.random.default_rng(seed).random(200) < (threshold(np.random.default_rng(seed + 999).random(99)) or 0)).mean()
+        (
+            np.random.default_rng(seed).random(200) < (threshold(np.random.default_rng(seed + 999).random(99)) or 0)
+        ).mean()
         for seed in range(300)
     ]
     assert np.mean(flagged) == pytest.approx(0.01, abs=0.003)
@@ -142,7 +144,9 @@ def test_near_texts_meet_and_unrelated_ones_do_not() -> None:
     generator = np.random.default_rng(4)
     signs = [chr(c) for c in range(0x4E00, 0x4E00 + 2000)]
     pool = ["".join(generator.choice(signs, 80)) for _ in range(200)]
-    texts = [text[:40] + "改" + text[41:] for text in pool[:50]] + ["".join(generator.choice(signs, 80)) for _ in range(50)]
+    texts = [text[:40] + "改" + text[41:] for text in pool[:50]] + [
+        "".join(generator.choice(signs, 80)) for _ in range(50)
+    ]
     share, place = closest(texts, pool, np.random.default_rng(0))
     assert place[:50].tolist() == list(range(50))
     assert share[:50] == pytest.approx(73 / 81)  # four of 77 shingles changed
@@ -178,7 +182,11 @@ def test_coarse_tables_give_no_false_alarm_and_copies_none_the_less() -> None:
     generator = np.random.default_rng(6)
 
     def coarse(n: int) -> dict[str, Any]:
-        return {"a": generator.integers(0, 3, n), "b": generator.choice(np.array(["x", "y"], object), n), "y": np.arange(n) % 2}
+        return {
+            "a": generator.integers(0, 3, n),
+            "b": generator.choice(np.array(["x", "y"], object), n),
+            "y": np.arange(n) % 2,
+        }
 
     found = measure("data/splits", subject(coarse(500), coarse(300)))
     shared = next(e for e in found.estimates if e.metric == "shared_rows")
@@ -203,7 +211,9 @@ def test_texts_are_compared_as_texts() -> None:
     generator = np.random.default_rng(7)
     signs = np.array([chr(c) for c in range(0x4E00, 0x4E00 + 3000)])
     texts = np.array(["".join(generator.choice(signs, 60)) for _ in range(300)], object)
-    test = np.array([t[:-1] + "。" for t in texts[:30]] + ["".join(generator.choice(signs, 60)) for _ in range(70)], object)
+    test = np.array(
+        [t[:-1] + "。" for t in texts[:30]] + ["".join(generator.choice(signs, 60)) for _ in range(70)], object
+    )
     train = {"v": generator.normal(size=300), "review": texts, "y": np.arange(300) % 2}
     held = {"v": generator.normal(size=100), "review": test, "y": np.arange(100) % 2}
     found = measure("data/splits", subject(train, held))

@@ -26,7 +26,10 @@ def rows_of(source: Any, which: str = "test") -> Rows:
 
 
 def text(separator: str = ",") -> bytes:
-    lines = [separator.join(("a", "b", "y")), *(separator.join((f"{a}", b, str(y))) for a, b, y in zip(A, B, Y, strict=True))]
+    lines = [
+        separator.join(("a", "b", "y")),
+        *(separator.join((f"{a}", b, str(y))) for a, b, y in zip(A, B, Y, strict=True)),
+    ]
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -82,7 +85,7 @@ def test_blocks_hold_all_rows_in_order(make: Callable[[Path], Any], tmp_path: Pa
     assert max(sizes) <= 700
     assert np.array_equal(np.concatenate([block["a"] for block in seen]), A)
     assert np.concatenate([block["b"] for block in seen]).tolist() == B.tolist()
-    assert [list(block) for _, block in rows.blocks(names=["y", "a"])][0] == ["y", "a"]
+    assert next(list(block) for _, block in rows.blocks(names=["y", "a"])) == ["y", "a"]
     wanted = np.array([0, 4, 4999])
     assert rows.take(wanted, ["b", "a"])["a"].tolist() == [0.0, 4.0, 4999.0]
     assert rows.take(wanted, ["b"], longest=2)["b"].tolist() == ["行0", "行4", "行1"]
@@ -125,13 +128,13 @@ def test_odd_names_are_names(kind: str, tmp_path: Path) -> None:
     assert [block[name][0] for name in rows.names[:-1]] == [f"v{n}" for n in range(len(NAMES))]
     assert rows.take(np.array([1]))["#row"].tolist() == ["w"]
     for name in rows.names:
-        with rows.query(f"SELECT count({quoted(name)}) FROM rows") as result:  # noqa: S608 -- quoted
+        with rows.query(f"SELECT count({quoted(name)}) FROM rows") as result:
             assert result.fetchone() == (3,)
 
 
 def test_names_with_line_breaks_are_names_in_memory() -> None:
     rows = rows_of({"a\nb": np.arange(3), "y": np.arange(3)})
-    with rows.query(f"SELECT max({quoted(rows.names[0])}) FROM rows") as result:  # noqa: S608 -- quoted
+    with rows.query(f"SELECT max({quoted(rows.names[0])}) FROM rows") as result:
         assert result.fetchone() == (2,)
 
 

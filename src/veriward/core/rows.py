@@ -186,7 +186,7 @@ def _kind_of_array(column: Array) -> ColumnKind:
 
 
 def _kind_of_type(name: str) -> ColumnKind:
-    plain = name.split("(")[0]
+    plain = name.split("(", maxsplit=1)[0]
     if plain in INTEGERS:
         return "integer"
     return "number" if plain in FLOATS else "boolean" if plain == "BOOLEAN" else "text"

@@ -51,13 +51,17 @@ def input_names(splits: Mapping[str, Rows], beside: Sequence[str | None]) -> tup
     return tuple(name for name in names if name not in beside)
 
 
-def read_keys(splits: Mapping[str, Rows], names: Sequence[str], label: str | None, person: str | None) -> dict[str, Keys]:
+def read_keys(
+    splits: Mapping[str, Rows], names: Sequence[str], label: str | None, person: str | None
+) -> dict[str, Keys]:
     """Return the keys of each split; a column is compared as what it is in all of them."""
-    kinds = {name: _common([rows.kinds[name] for rows in splits.values()]) for name in _held(splits, names, label, person)}
+    kinds = {
+        name: _common([rows.kinds[name] for rows in splits.values()]) for name in _held(splits, names, label, person)
+    }
     found = {}
     for which, rows in splits.items():
         groups = {"inputs": tuple(names)}
-        groups |= {role: (name,) for role, name in (("labels", label), ("ids", person)) if name in kinds}  # type: ignore[misc]  # None is in no mapping
+        groups |= {role: (name,) for role, name in (("labels", label), ("ids", person)) if name in kinds}
         keys = _of_table(rows, {r: g for r, g in groups.items() if not _wide(rows, g)}, kinds)
         keys |= {role: _of_array(rows.columns[group[0]]) for role, group in groups.items() if _wide(rows, group)}
         found[which] = Keys(keys["inputs"], keys.get("labels"), keys.get("ids"))
@@ -94,7 +98,9 @@ def _of_table(rows: Rows, groups: Mapping[str, Sequence[str]], kinds: Mapping[st
         return {}
     empty = {role: np.zeros(rows.total, np.uint64) for role in groups}
     columns = [
-        f"hash({', '.join(_cell(name, kinds[name]) for name in group)}) AS {role}" for role, group in groups.items() if group
+        f"hash({', '.join(_cell(name, kinds[name]) for name in group)}) AS {role}"
+        for role, group in groups.items()
+        if group
     ]
     start = 0
     with rows.query(f"SELECT {', '.join(columns)} FROM rows") as result:  # noqa: S608 -- names are quoted

@@ -1,4 +1,4 @@
-"""Does one column give the label away? A rule learnt from that column on half of the rows, judged on the other half.
+"""Does one column give the label away? A rule learnt from that column on some rows, judged on the others.
 
 Kaufman, Rosset, Perlich & Stitelman, 2012, "Leakage in data mining", ACM TKDD 6(4): a feature that is too good to be true.
 An honest feature predicts; a leaking one all but repeats the label. So the suspicion is a balanced accuracy above
@@ -58,7 +58,7 @@ def predicted(column: Array, classes: Array, fit: Array) -> Array:
         return _by_category(column, classes, fit)
     from sklearn.tree import DecisionTreeClassifier
 
-    values = column.astype(np.float64)
+    values: Array = column.astype(np.float64)
     values = np.where(np.isinf(values), np.sign(values) * 1e300, values)
     values = np.clip(values, -1e30, 1e30).astype(np.float32)[:, None]  # the tree's own precision
     tree = DecisionTreeClassifier(

@@ -69,11 +69,15 @@ def _is_text(column: Array) -> bool:
 def _alike(taken: Mapping[str, Mapping[str, Array]], name: str) -> bool:
     """Return whether a column is of one kind in both splits: texts are no points among numbers."""
     a, b = taken["train"][name], taken["test"][name]
-    return (a.dtype == object) == (b.dtype == object) and a.shape[1:] == b.shape[1:]
+    return bool((a.dtype == object) == (b.dtype == object) and a.shape[1:] == b.shape[1:])
 
 
 def _points(
-    taken: Mapping[str, Mapping[str, Array]], names: Sequence[str], numbers: Mapping[str, Array], own: Array, stream: Any
+    taken: Mapping[str, Mapping[str, Array]],
+    names: Sequence[str],
+    numbers: Mapping[str, Array],
+    own: Array,
+    stream: Any,
 ) -> Looked:
     from veriward.checks.data.neighbours import LEVEL, learn, nearest, threshold
 
@@ -99,7 +103,9 @@ def _points(
 
 def _nothing(rows: Array) -> Looked:
     empty = np.full(len(rows), np.inf)
-    return Looked(column=None, rows=rows, values=empty, partners=[-1] * len(rows), limit=None, level=0.0, median=1.0, base=0.0)
+    return Looked(
+        column=None, rows=rows, values=empty, partners=[-1] * len(rows), limit=None, level=0.0, median=1.0, base=0.0
+    )
 
 
 def _texts(

@@ -32,7 +32,7 @@ def repeats(keys: Array) -> Array:
     >>> repeats(np.array([5, 7, 5])).tolist()
     [False, False, True]
     """
-    return partners(keys, keys) != np.arange(len(keys))
+    return np.asarray(partners(keys, keys) != np.arange(len(keys)))
 
 
 def twins(keys: Array) -> Array:

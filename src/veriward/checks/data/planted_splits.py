@@ -1,4 +1,4 @@
-"""Controls of the splits: rows copied, nearly copied and of shared persons in known numbers; and splits that share nothing."""
+"""Controls of the splits: known numbers of copies, near copies and shared persons; and splits that share nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def planted_controls(threat: Threat) -> tuple[Control, ...]:
     planted = {"shared_rows": exactly(COPIES), "shared_ids": exactly(PERSONS)}
     near = NEAR / (TEST - COPIES)
     return (
-        Control("planted overlap", _subject(overlap=True), threat, {**planted, "near_shared_rows": (near, near + CHANCE)}),
+        Control(
+            "planted overlap", _subject(overlap=True), threat, {**planted, "near_shared_rows": (near, near + CHANCE)}
+        ),
         Control(
             "splits apart",
             _subject(overlap=False),
@@ -50,7 +52,8 @@ def _subject(*, overlap: bool) -> Subject:
         test[COPIES : COPIES + NEAR] = train[COPIES : COPIES + NEAR] + jitter
         persons["test"][-PERSONS:] = persons["train"][-PERSONS:]
     rows = {
-        which: {"x": x, "y": np.arange(len(x)) % 2, "person": persons[which]} for which, x in (("train", train), ("test", test))
+        which: {"x": x, "y": np.arange(len(x)) % 2, "person": persons[which]}
+        for which, x in (("train", train), ("test", test))
     }
     return Subject.model_validate(
         {

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from veriward.core.policy import Budget
     from veriward.core.subject import Subject
 
-SIZES: Mapping[str, tuple[int, int]] = {"quick": (500, 10_000), "standard": (2000, 50_000), "thorough": (10_000, 200_000)}
+SIZES: Mapping[str, tuple[int, int]] = {
+    "quick": (500, 10_000),
+    "standard": (2000, 50_000),
+    "thorough": (10_000, 200_000),
+}
 COARSE = 0.05  # share of training rows with a twin, beyond which equal rows are no sign of copies
 UNIT = "share of test rows"
 PAIRS = MAX_WITNESSES // 2

@@ -20,6 +20,7 @@ LONGEST = 200  # characters of a text
 CELLS = 20_000_000  # of the sample: fewer rows where there are many columns
 FEATURES = 4096  # of an array that are looked at
 NEARLY = 0.99
+FIT = 0.3  # of the rows: a rule of one column is learnt soon, to be sure of it takes many
 
 
 def suspect(
@@ -78,15 +79,16 @@ def features(columns: Mapping[str, Array], data: DataSection) -> Iterator[tuple[
 def _classes(
     columns: Mapping[str, Array], data: DataSection, stream: Stream, *, classify: bool
 ) -> tuple[Array | None, Array]:
-    """Return the class number of each row (n,), None without labels, and which half of the rows rules are learnt on.
+    """Return the class number of each row (n,), None without labels, and on which of the rows rules are learnt.
 
-    Of a number to predict, the classes are its two halves. One person's rows are in one half.
+    Of a number to predict, the classes are its two halves. One person's rows are on one side.
     """
     y = columns.get(data.label or "y")
     n = len(next(iter(columns.values())))
-    units = np.unique(columns[data.id].astype(str), return_inverse=True)[1] if data.id in columns else np.arange(n)
+    persons = columns.get(data.id) if data.id else None
+    units = np.arange(n) if persons is None else np.unique(persons.astype(str), return_inverse=True)[1].reshape(-1)
     order = stream.child("halves").generator().permutation(int(units.max()) + 1)
-    fit = (order < len(order) / 2)[units]
+    fit = (order < FIT * len(order))[units]
     if y is None or fit.all() or not fit.any():
         return None, fit
     if classify or y.dtype == object:
