@@ -12,6 +12,8 @@ from veriward.core.errors import SettingsError
 MODULES = (
     "veriward.checks.artefact.scan",
     "veriward.checks.data.pii",
+    "veriward.checks.data.profile",
+    "veriward.checks.data.splits",
     "veriward.checks.evasion.linf",
     "veriward.checks.leakage.loss",
     "veriward.checks.fairness.groups",

@@ -106,7 +106,7 @@ def _split(subject: Subject, columns: dict[str, Array], total: int, where: str) 
     for role, name in (("label", label), ("id", data.id), *(("groups", group) for group in data.groups)):
         if name is not None and name not in columns:
             raise DataError(f"{where}: no column {name!r} (data.{role}); there are: {_told(columns)}")
-    _check_lengths(columns, where)
+    check_lengths(columns, where)
     y = _labels(columns[label], label, where)
     beside = {label, data.id}
     x = _rows(columns, beside, data.groups)
@@ -128,7 +128,8 @@ def _told(names: Mapping[str, Array]) -> str:
     return some(names)
 
 
-def _check_lengths(columns: Mapping[str, Array], where: str) -> None:
+def check_lengths(columns: Mapping[str, Array], where: str) -> None:
+    """Raise DataError unless all columns have the same number of rows, and more than none."""
     lengths = {name: len(column) if column.ndim else -1 for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"{where}: lengths differ: {lengths}; want one row per label")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from veriward.core.canonical import derive_key
+from veriward.core.encoding import advice
 from veriward.core.errors import DataError, DependencyMissing
 
 Array = np.ndarray[Any, Any]
@@ -27,12 +28,7 @@ def read_columns(path: Path, *, seed: int = 0) -> tuple[dict[str, Array], int]:
 
     The sample carries its row numbers under "#row". Raises DataError for what is missing, unreadable or of an unknown kind.
     """
-    if not path.is_file():
-        raise DataError(
-            f"{path}: {'a folder' if path.is_dir() else 'no such file'}; want .csv, .parquet, .npz or .safetensors"
-        )
-    if not os.access(path, os.R_OK) or path.stat().st_size == 0:
-        raise DataError(f"{path}: {'empty' if os.access(path, os.R_OK) else 'may not be read'}; want a file with rows")
+    check_file(path)
     if path.name.lower().endswith(TABLES):
         return _read_table(path, seed)
     reader = {".npz": _read_npz, ".safetensors": _read_safetensors}.get(path.suffix.lower())
@@ -42,6 +38,16 @@ def read_columns(path: Path, *, seed: int = 0) -> tuple[dict[str, Array], int]:
         )
     columns = reader(path)
     return columns, count_rows(columns)
+
+
+def check_file(path: Path) -> None:
+    """Raise DataError unless a file is there, may be read and holds something."""
+    if not path.is_file():
+        raise DataError(
+            f"{path}: {'a folder' if path.is_dir() else 'no such file'}; want .csv, .parquet, .npz or .safetensors"
+        )
+    if not os.access(path, os.R_OK) or path.stat().st_size == 0:
+        raise DataError(f"{path}: {'empty' if os.access(path, os.R_OK) else 'may not be read'}; want a file with rows")
 
 
 def count_rows(columns: Mapping[str, Array]) -> int:
@@ -160,15 +166,16 @@ def _read_safetensors(path: Path) -> dict[str, Array]:
 
 
 def _read_table(path: Path, seed: int) -> tuple[dict[str, Array], int]:
-    with connected(str(path)) as connection:
+    with connected(str(path), path) as connection:
         return _query(connection, path, seed)
 
 
 @contextlib.contextmanager
-def connected(where: str) -> Iterator[Any]:
+def connected(where: str, path: Path | None = None) -> Iterator[Any]:
     """Yield a DuckDB connection in memory that loads no extensions; its errors become DataErrors about `where`.
 
-    Raises DependencyMissing without DuckDB.
+    Of a text file at `path` that is not UTF-8 the error says what it probably is, and how to convert it. Raises
+    DependencyMissing without DuckDB.
     """
     try:
         import duckdb
@@ -177,10 +184,13 @@ def connected(where: str) -> Iterator[Any]:
     settings = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
     with duckdb.connect(":memory:", config=settings) as connection:
         try:
+            connection.execute("SET enable_progress_bar = false")  # it writes into what others read from stdout
             yield connection
         except duckdb.Error as error:
             first = str(error).splitlines()[0]  # the lines below quote the file's own rows
-            why = f"{first}; it is not UTF-8" if "utf-8" in str(error) else first
+            text = path is not None and path.suffix != ".parquet" and path.is_file()
+            found = advice(path) if text and path is not None else None
+            why = f"{first}; {found or 'it is not UTF-8'}" if found or "utf-8" in str(error) else first
             raise DataError(
                 f"{where}: not a readable table ({why}); want UTF-8, a header line and one row per line"
             ) from None
@@ -189,14 +199,23 @@ def connected(where: str) -> Iterator[Any]:
 def table_reader(path: Path) -> str:
     """Return the SQL that names a file's table: "read_csv('adult.csv', ...)"."""
     plain = re.sub(r"[*?\[]", r"[\g<0>]", str(path))  # a star in a file's name is no pattern
-    literal = "'" + plain.replace("'", "''") + "'"
-    return f"read_parquet({literal})" if path.suffix == ".parquet" else f"read_csv({literal}, {CSV})"
+    literal = text_literal(plain)
+    return f"read_parquet({literal})" if path.suffix.lower() == ".parquet" else f"read_csv({literal}, {CSV})"
+
+
+def text_literal(text: str) -> str:
+    """Return a text as SQL takes it.
+
+    >>> text_literal("it's")
+    "'it''s'"
+    """
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _query(connection: Any, path: Path, seed: int) -> tuple[dict[str, Array], int]:
     reader = table_reader(path)
     columns = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {reader}").fetchall()]  # noqa: S608
-    _check_header(connection, reader, columns, path)
+    check_header(connection, reader, columns, path)
     if path.stat().st_size <= LARGE_BYTES:
         result = connection.execute(f"SELECT * FROM {reader}").fetchnumpy()  # noqa: S608
         table = {name: _truths(_array(result[name], name)) for name in columns}
@@ -204,7 +223,8 @@ def _query(connection: Any, path: Path, seed: int) -> tuple[dict[str, Array], in
     return _sampled(connection, reader, columns, seed)
 
 
-def _check_header(connection: Any, reader: str, columns: list[str], path: Path) -> None:
+def check_header(connection: Any, reader: str, columns: list[str], path: Path) -> None:
+    """Raise DataError for a header line that is none: unprintable, of one cell though lines have more, names twice."""
     if any(not name.isprintable() for name in columns):
         raise DataError(f"{path}: the header line is not text; want UTF-8, a header line and one row per line")
     if len(columns) == 1 and re.search(r"[,;\t|]", columns[0]):

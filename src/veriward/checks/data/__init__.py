@@ -1,1 +1,1 @@
-"""Questions about the data alone: what they hold, whether the splits overlap, what a column gives away."""
+"""Checks of the data: personal identifiers, splits, profile."""
