@@ -70,8 +70,8 @@ def test_help_is_chinese_and_breaks_into_lines() -> None:
     for said in HELP["help"].values():
         assert re.search(r"[\u4e00-\u9fff]", said)
         assert not re.search(r"[\u4e00-\u9fff][,;:?!]|[,;:] ?[\u4e00-\u9fff]", said)
-    options = [p for each in below(command("zh")) for p in each.params if getattr(p, "help", None)]
-    wide = [p.help for p in options if max(map(cells, p.help.split())) > 42]  # type: ignore[attr-defined]  # it has one
+    texts = [getattr(p, "help", None) or "" for each in below(command("zh")) for p in each.params]
+    wide = [text for text in texts if max(map(cells, text.split()), default=0) > 42]
     assert wide == [], "rich breaks lines at blanks alone, and cuts what is wider than its column of 80"
 
 

@@ -80,7 +80,7 @@ def _run(given: list[str], language: str, *, debug: bool) -> int:
     except Exception as error:
         return _crashed(error, language, debug)
     if code == INTERRUPTED:  # typer answers Ctrl-C with this code
-        typer.echo(_words(language, "cli.interrupted"), err=True)
+        typer.echo(_words(language, "cli.interrupted", "interrupted"), err=True)
     return code if isinstance(code, int) else 0
 
 
@@ -97,7 +97,7 @@ def _lost_its_reader(error: BaseException) -> bool:
 def _crashed(error: BaseException, language: str, debug: bool) -> int:
     """Tell a crash, or code of somebody's that wanted to leave: the exit codes are ours."""
     if not debug:
-        typer.echo(_words(language, "cli.crash"), err=True)
+        typer.echo(_words(language, "cli.crash", "a crash of ours"), err=True)
     return _told(error, CRASH, language, debug)
 
 
@@ -114,7 +114,11 @@ def _told(error: BaseException, code: int, language: str, debug: bool) -> int:
     return code
 
 
-def _words(language: str, key: str) -> str:
-    from veriward.reports.catalogue import Catalogue
+def _words(language: str, key: str, otherwise: str) -> str:
+    """Return a sentence of the catalogue; what went wrong may be the catalogue itself, and the exit code stays ours."""
+    try:
+        from veriward.reports.catalogue import Catalogue
 
-    return Catalogue.load(language).text(key)
+        return Catalogue.load(language).text(key)
+    except Exception:
+        return otherwise
