@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice, pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,9 +60,9 @@ class PII(Check):
         """Return some of the user's rows with identifiers in half of them, and with near misses in all."""
         from veriward.checks.data.pii_found import clean_texts
         from veriward.checks.data.pii_planted import planted_controls
-        from veriward.checks.data.pii_rows import open_splits
+        from veriward.checks.data.pii_rows import already_read
 
-        return planted_controls(clean_texts(open_splits(opened.subject)), self.threats(opened)[0])
+        return planted_controls(clean_texts(already_read(opened)), self.threats(opened)[0])
 
     def run(self, subject: Subject, threat: Threat, *, job: Job) -> Evidence:
         """Scan the splits part by part, then say what each column holds."""
@@ -71,12 +72,18 @@ class PII(Check):
         from veriward.checks.data.pii_scan import Look
 
         opened, most, splits = job.opened, job.settings["rows"], open_splits(subject)
-        here = {name: rows for name, rows in splits.items() if not isinstance(getattr(subject.data, name), str)}
+        # arrays of files would travel to every worker; they are opened there
+        here = {
+            name: source
+            for name, source in splits.items()
+            if source.reader or not isinstance(getattr(subject.data, name), str | Path)
+        }
         look = Look(content_key(subject, splits), job.stream("rows"), most, here)
-        items = {name: parts(name, rows.total, most) for name, rows in splits.items()}
+        items = {name: parts(name, source.rows.total, most) for name, source in splits.items()}
         scanned = iter(job.map("scan", look, [item for own in items.values() for item in own]))
         found = [
-            gather(opened, name, splits[name].total, list(islice(scanned, len(own)))) for name, own in items.items()
+            gather(opened, name, splits[name].rows.total, list(islice(scanned, len(own))))
+            for name, own in items.items()
         ]
         power = measure_power(splits)
         return Evidence(

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veriward.checks.data.pii_rows import Array, Wanted, cells, is_readable, open_splits, read
+from veriward.checks.data.pii_rows import Array, Source, Wanted, cells, is_readable, open_splits, read
 from veriward.core.data import Table
 
 if TYPE_CHECKING:
     from veriward.adapters.opened import Opened
-    from veriward.core.rows import Rows
 
 # Of a column of numbers. Among numbers of eleven digits one in sixteen looks like a mobile, among those of sixteen one in 27
-# like a card: such a kind must hold for half of the column. Of numbers of eighteen digits one in 400 000 has a region, a date
-# of birth and the right check digit.
+# like a card: such a kind must hold for half of the column. Of numbers of eighteen digits one in 400 000 has a region, a
+# date of birth and the right check digit.
 LEAST_SHARE, LEAST_SURE = 0.5, 0.01
 PLANTED = 1000  # of the user's rows
 FEWEST = 60  # texts that make a control
@@ -131,19 +130,19 @@ def readable_columns(opened: Opened) -> bool:
     if isinstance(opened.test.x, Table):
         return True
     label = opened.subject.data.label or "y"
-    for rows in open_splits(opened.subject).values():
-        if any(is_readable(c) and (name != label or c.dtype == object) for name, c in rows.columns.items()):
+    for source in open_splits(opened.subject).values():
+        if any(is_readable(c) and (name != label or c.dtype == object) for name, c in source.rows.columns.items()):
             return True
     return False
 
 
-def clean_texts(splits: Mapping[str, Rows]) -> list[str]:
+def clean_texts(splits: Mapping[str, Source]) -> list[str]:
     """Return the texts of at most 1000 of the user's rows in which no identifier stands, or made-up ones if few have any."""
     from veriward.privacy.identifiers import Patterns
 
-    rows = next(iter(splits.values()))
-    joined: list[list[str]] = [[] for _ in range(min(rows.total, PLANTED))]
-    for numbers, columns in read(rows, Wanted(0, len(joined))):
+    source = next(iter(splits.values()))
+    joined: list[list[str]] = [[] for _ in range(min(source.rows.total, PLANTED))]
+    for numbers, columns in read(source, Wanted(0, len(joined))):
         for name, raw in columns.items():
             _join(joined, name, raw, numbers)
     texts = [" ".join(parts)[:LONGEST] for parts in joined if parts]
@@ -165,7 +164,7 @@ def _join(joined: list[list[str]], name: str, raw: Any, numbers: Array) -> None:
         pass
 
 
-def measure_power(splits: Mapping[str, Rows]) -> float:
+def measure_power(splits: Mapping[str, Source]) -> float:
     """Return the chance that an identifier of a kind that we know is seen in these rows: a 95 % lower limit.
 
     Identifiers are put into the user's rows and counted (Clopper and Pearson 1934, one-sided).

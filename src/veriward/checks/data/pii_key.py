@@ -11,26 +11,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from veriward.core.rows import Rows
+    from veriward.checks.data.pii_rows import Source
     from veriward.core.subject import Subject
 
 PERSON = b"veriward.pii.key"  # no other use of BLAKE2b gives this digest of the same file
 CHUNK = 1 << 20
 
 
-def content_key(subject: Subject, rows: Mapping[str, Rows]) -> bytes:
+def content_key(subject: Subject, splits: Mapping[str, Source]) -> bytes:
     """Return 32 bytes: the BLAKE2b digest of all rows of all splits, files byte by byte.
 
     Whoever can compute it holds the rows already. Nothing published follows from it, nor it from the SHA-256 of a file.
     """
     total = hashlib.blake2b(digest_size=32, person=PERSON)
-    for split in sorted(rows):
+    for split in sorted(splits):
         part = hashlib.blake2b(digest_size=32, person=PERSON)
         source = getattr(subject.data, split)
         if isinstance(source, str | Path):
             _add_file(part, subject.place(str(source)))
         else:
-            _add_columns(part, rows[split].columns)
+            _add_columns(part, splits[split].rows.columns)
         total.update(part.digest())
     return total.digest()
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veriward.core.rows import open_rows, quoted
-from veriward.core.sources import ROW
+from veriward.core.data import Table
+from veriward.core.rows import Rows, open_rows, quoted
+from veriward.core.sources import CSV, ROW, connected, table_reader
 
 if TYPE_CHECKING:
-    from veriward.core.rows import Rows
+    from veriward.adapters.opened import Opened
     from veriward.core.streams import Stream
     from veriward.core.subject import Subject
 
@@ -32,16 +33,53 @@ class Wanted:
     stream: Stream | None = None
 
 
-def open_splits(subject: Subject) -> dict[str, Rows]:
+@dataclass(frozen=True)
+class Source:
+    """The rows of a split, and the SQL that reads them if they are a file: small, so it travels to other processes."""
+
+    rows: Rows
+    reader: str = ""
+
+
+def open_splits(subject: Subject) -> dict[str, Source]:
     """Return the rows of each split that the subject has, the test split first."""
     found = {split: open_rows(subject, split) for split in ("test", "train")}
-    return {split: rows for split, rows in found.items() if rows is not None}
+    return {split: Source(rows, _reader(rows)) for split, rows in found.items() if rows is not None}
 
 
-def read(rows: Rows, wanted: Wanted) -> Iterator[tuple[Array, Mapping[str, Any]]]:
+def already_read(opened: Opened) -> dict[str, Source]:
+    """Return the test rows that the model is asked about, which are in memory; for arrays, the splits as they stand."""
+    table = opened.test.x
+    if not isinstance(table, Table):
+        return open_splits(opened.subject)
+    return {"test": Source(Rows("data.test", table.names, len(table), columns=dict(table.columns)))}
+
+
+def _reader(rows: Rows) -> str:
+    """Return SQL that names the types of a file's columns: else each pass would read all of it to guess them again."""
+    if rows.path is None:
+        return ""
+    guessing = table_reader(rows.path)
+    with connected(rows.where) as connection:
+        described = connection.execute(f"DESCRIBE SELECT * FROM {guessing}").fetchall()  # noqa: S608 -- our literal
+        types = ", ".join(f"{_literal(name)}: '{kind}'" for name, kind, *_ in described)
+        knowing = guessing.replace(CSV, f"header = true, skip = 0, types = {{{types}}}")
+        try:
+            same = connection.execute(f"DESCRIBE SELECT * FROM {knowing}").fetchall() == described  # noqa: S608
+        except Exception:  # the first lines alone suggest another layout than all of them
+            return guessing
+    return knowing if same else guessing
+
+
+def _literal(name: str) -> str:
+    return "'" + name.replace("'", "''") + "'"
+
+
+def read(source: Source, wanted: Wanted) -> Iterator[tuple[Array, Mapping[str, Any]]]:
     """Yield (numbers of the rows, raw values by column) in the order of the file."""
+    rows = source.rows
     if rows.path is not None:
-        yield from _from_file(rows, wanted)
+        yield from _from_file(source, wanted)
         return
     chosen = np.arange(wanted.start, wanted.stop)
     if _samples(rows, wanted):
@@ -57,15 +95,17 @@ def _samples(rows: Rows, wanted: Wanted) -> bool:
     return wanted.most is not None and rows.total > wanted.most
 
 
-def _from_file(rows: Rows, wanted: Wanted) -> Iterator[tuple[Array, Mapping[str, Any]]]:
-    first = f"SELECT * FROM rows LIMIT {wanted.stop}"  # noqa: S608 -- what comes later is not read
+def _from_file(source: Source, wanted: Wanted) -> Iterator[tuple[Array, Mapping[str, Any]]]:
+    rows = source.rows
+    first = f"SELECT * FROM {source.reader} LIMIT {wanted.stop}"  # noqa: S608 -- what comes later is not read
     numbered = f"SELECT *, row_number() OVER () - 1 AS {quoted(ROW)} FROM ({first})"  # noqa: S608 -- the same
     where = f"{quoted(ROW)} >= {wanted.start}"
     if _samples(rows, wanted):
         assert wanted.most is not None and wanted.stream is not None
         share = int(wanted.most / rows.total * (2**64 - 1))  # each row by its own hash: about `most` rows, in one pass
         where += f" AND hash({quoted(ROW)}, {wanted.stream.key}) < {share}::UBIGINT"
-    with rows.query(f"SELECT * FROM ({numbered}) WHERE {where}") as result:  # noqa: S608 -- numbers of ours
+    with connected(rows.where) as connection:
+        result = connection.execute(f"SELECT * FROM ({numbered}) WHERE {where}")  # noqa: S608 -- numbers of ours
         while len(frame := result.fetch_df_chunk(VECTORS)):
             numbers = frame.pop(ROW).to_numpy().astype(np.int64)
             yield numbers, {str(name): frame[name] for name in frame.columns}

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veriward.checks.data.pii_rows import Array, Wanted, cells, is_readable, read
-from veriward.core.rows import open_rows
+from veriward.checks.data.pii_rows import Array, Source, Wanted, cells, is_readable, open_splits, read
 from veriward.core.streams import Stream
 
 if TYPE_CHECKING:
     from veriward.adapters.opened import Opened
-    from veriward.core.rows import Rows
     from veriward.privacy.identifiers import Recogniser
 
 EXAMPLES = 3  # kept of each kind in each column
@@ -68,14 +66,14 @@ class Look:
     key: bytes
     stream: Stream
     most: int | None
-    rows: Mapping[str, Rows]  # of objects of the caller's, which are here; files are opened anew
+    sources: Mapping[str, Source]  # tables and objects of the caller's; files of arrays are opened anew
 
     def __call__(self, opened: Opened, item: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return `Part` as plain data for {"split": "test", "start": 0, "stop": 250000}."""
         from veriward.privacy.identifiers import installed
 
-        rows = self.rows.get(item["split"]) or open_rows(opened.subject, item["split"])
-        assert rows is not None
+        source = self.sources.get(item["split"]) or open_splits(opened.subject)[item["split"]]
+        rows = source.rows
         data = opened.subject.data
         part = Part(frozenset([*data.private, *([data.id] if data.id else [])]))
         wanted = Wanted(item["start"], item["stop"], self.most, self.stream.child(item["split"]))
@@ -83,7 +81,7 @@ class Look:
             part.seen = []
         part.unread = [name for name, column in rows.columns.items() if not is_readable(column)]
         recognisers = installed()
-        for numbers, columns in read(rows, wanted):
+        for numbers, columns in read(source, wanted):
             part.scanned += len(numbers)
             if part.seen is not None:
                 part.seen.append(numbers)
