@@ -1,6 +1,7 @@
 """Each verb as a user types it: what it prints, what it writes, how it exits."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,7 @@ def test_commands_name_the_subject_from_where_one_stands(
 ) -> None:
     monkeypatch.chdir(assessed.parent)
     _, printed, _ = call(capsys, "assess", assessed.name, "--lang", "en")
-    assert f"next    veriward assess {assessed.name}" in printed
+    assert f"next    veriward assess {shlex.quote(assessed.name)}" in printed
 
 
 def test_checks_lists_the_registry(capsys: pytest.CaptureFixture[str]) -> None:

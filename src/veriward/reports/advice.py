@@ -40,8 +40,8 @@ def advise(dossier: Dossier, finding: Finding, base: Path | None = None) -> list
     if finding.verdict == "error":
         return [Advice("error", command=commands.assess(dossier, base=base))]
     if finding.verdict == "fail":
+        again = commands.assess(dossier, base=base, checks=_broken_alike(dossier, finding))
         name = family(finding.check)
-        again = commands.assess(dossier, base=base, checks=finding.check)
         return [Advice(name if name in FAMILIES else "fail", command=again)]
     top = headline(finding)
     if finding.verdict != "inconclusive":
@@ -68,6 +68,12 @@ def actions(dossier: Dossier, most: int = 3, base: Path | None = None) -> list[A
 def first(dossier: Dossier, base: Path | None = None) -> Advice:
     """Return the action to begin with."""
     return actions(dossier, 1, base)[0]
+
+
+def _broken_alike(dossier: Dossier, finding: Finding) -> str:
+    """Return the broken checks of a finding's family: one repair is tested by one command."""
+    alike = [f.check for f in dossier if f.verdict == "fail" and family(f.check) == family(finding.check)]
+    return ",".join(dict.fromkeys(alike))
 
 
 def _decide(dossier: Dossier, finding: Finding, limit: Judged, base: Path | None) -> Advice:
