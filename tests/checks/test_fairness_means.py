@@ -156,11 +156,11 @@ def test_the_calibration_of_sound_models_is_rarely_called_unequal(share: float) 
 
 @pytest.mark.slow
 def test_no_metric_of_a_sound_classifier_fails_more_often_than_allowed() -> None:
-    """200 null subjects, five unequal groups, two attributes and their intersection, all limits of the default policy."""
+    """60 null subjects, five unequal groups, two attributes and their intersection, all limits of the default policy."""
     generator, fails, policy = np.random.default_rng(5), 0, Policy.load("default")
     more = "".join(STRICT.format(metric=m) for m in ("calibration_difference", "accuracy_difference"))
     policy = Policy(limit=(*policy.limit, *Policy.parse(more, name="more", where="more").limit))
-    for _ in range(200):
+    for _ in range(60):
         chance = generator.beta(1, 2, 400)
         x = np.stack([chance, np.zeros(400)], axis=1)
         rows = {"x": x, "y": (generator.random(400) < chance).astype(int)}
@@ -170,7 +170,7 @@ def test_no_metric_of_a_sound_classifier_fails_more_often_than_allowed() -> None
         found = measure("fairness/groups", subject_of(decisions, None, None, output="probabilities", data=data))
         judged = judge({"fairness/groups": found}, policy)["fairness/groups"]
         fails += any(limit.verdict == "fail" for limit in judged)
-    assert fails <= 0.05 * 200
+    assert fails <= 0.05 * 60
 
 
 @pytest.mark.slow

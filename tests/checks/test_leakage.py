@@ -16,6 +16,7 @@ from veriward.checks.registry import registry
 from veriward.core.delong import auc, midranks
 from veriward.core.estimate import Estimate
 from veriward.core.evidence import Evidence
+from veriward.core.finding import Finding
 from veriward.core.judge import judge
 from veriward.core.policy import Policy
 from veriward.core.threat import Threat
@@ -253,6 +254,17 @@ def test_each_class_is_looked_at_by_itself_and_rates_need_rows() -> None:
     found = measure("leakage/loss", subject_of(Linear(weight), x, y, data={"train": (x.copy(), y)}))
     rates = {e.at["class"] for e in found.estimates if "class" in e.at and e.metric == "tpr_at_fpr"}
     assert rates == {"0"}, "small classes have no rate"
+
+
+def test_the_number_of_all_rows_is_the_one_that_is_asked_for() -> None:
+    group = np.where(np.arange(2400) % 2, "a", "b")
+    found = measure("leakage/loss", regression(errors(0, 1.0, 2400), errors(1, 1.0, 2400), g=group), rows=None)
+    finding = Finding("leakage/loss", "leakage/loss", "?", "pass", found)
+    assert finding.estimate("auc") is found.estimates[0]
+    assert finding.estimate("tpr_at_fpr", fpr=0.01).at == {"fpr": 0.01}
+    assert finding.estimate("auc", group="a").at["attribute"] == "g"
+    with pytest.raises(KeyError, match="2 estimates"):
+        finding.estimate("auc", attribute="g")
 
 
 def test_parts_are_bounded_and_those_left_out_are_counted() -> None:

@@ -42,7 +42,7 @@ def check(dossier: veriward.Dossier, test: Any) -> None:
     assert not [finding.error for finding in dossier if finding.error]
     fairness = dossier["fairness/groups"]
     attributes = {e.at["attribute"] for e in fairness.estimates}
-    assert attributes == {"sex", "race"}
+    assert attributes == {"sex", "race", "sex × race"}
     chosen = fairness.outcomes["favourable"]
     shares = {name: chosen[(test.sex == name).to_numpy()].mean() for name in ("Male", "Female")}
     gap = fairness.estimate("demographic_parity_difference", attribute="sex")

@@ -109,11 +109,13 @@ class Finding:
     def estimate(self, metric: str, at: Mapping[str, Any] | None = None, **where: Any) -> Estimate:
         """Return the one estimate of a metric, at the given parameters (`at={"fpr": 0.01}` or `fpr=0.01`) if several exist.
 
+        That of all rows comes before those of a class or group of them, which have parameters of their own besides.
         Raises KeyError that lists what is there when none or several match.
         """
         wanted = {**(at or {}), **where}
         named = [e for e in self.estimates if e.metric == metric]
         found = [e for e in named if all(e.at.get(k) == v for k, v in wanted.items())]
+        found = [e for e in found if dict(e.at) == wanted] or found
         if len(found) == 1:
             return found[0]
         known = sorted({f"{e.metric} at {dict(e.at)}" for e in (named or self.estimates)})

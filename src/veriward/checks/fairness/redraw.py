@@ -14,10 +14,10 @@ import numpy as np
 
 from veriward.core.estimate import Estimate, from_basis, not_estimable, proportion
 from veriward.core.note import note
-from veriward.core.streams import Stream
 
 if TYPE_CHECKING:
     from veriward.adapters.opened import Opened
+    from veriward.core.streams import Stream
 
 Array = np.ndarray[Any, Any]
 
