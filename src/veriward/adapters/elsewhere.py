@@ -20,6 +20,7 @@ from veriward.core.subject import Output
 
 SMALL_BATCH = 16
 MOST_SINGLE = 64  # rows that are asked one at a time
+MOST_SMALL = 256  # rows that are asked in small batches, each of which costs a call
 MOST_THREADED = 256  # rows that are asked on two threads, which are slow on tiles where other processes want them too
 Raw = Callable[[Any], Tensor]
 
@@ -39,7 +40,8 @@ def places(model: Model) -> dict[str, Place]:
     own: Mapping[str, Place] = backend.elsewhere() if hasattr(backend, "elsewhere") else {}
     found = {**own, "reversed_rows": standing(lambda x: backend.raw(_turned(x)).flip(0))}
     if not own:  # tiles fix the batch of torch modules; theirs is varied by the module itself
-        found["small_batches"] = standing(lambda x: torch.cat([backend.raw(part) for part in _parts(x, SMALL_BATCH)]))
+        small: Raw = lambda x: torch.cat([backend.raw(part) for part in _parts(x, SMALL_BATCH)])  # noqa: E731
+        found["small_batches"] = standing(small, most=MOST_SMALL)
         found["float32_inputs"] = standing(lambda x: backend.raw(_rounded(x)))
     return found
 
