@@ -58,13 +58,13 @@ def predicted(column: Array, classes: Array, fit: Array) -> Array:
         return _by_category(column, classes, fit)
     from sklearn.tree import DecisionTreeClassifier
 
-    values: Array = column.astype(np.float64)
-    values = np.where(np.isinf(values), np.sign(values) * 1e300, values)
-    values = np.clip(values, -1e30, 1e30).astype(np.float32)[:, None]  # the tree's own precision
+    values = column.astype(np.float64)
+    ranks = np.unique(values, return_inverse=True)[1].reshape(-1).astype(np.float32)  # trees see float32: 1e9 + 1 is 1e9
+    ranks = np.where(np.isnan(values), np.float32(np.nan), ranks)[:, None]
     tree = DecisionTreeClassifier(
         max_leaf_nodes=LEAVES, min_samples_leaf=SMALLEST_LEAF, class_weight="balanced", random_state=0
     )
-    return np.asarray(tree.fit(values[fit], classes[fit]).predict(values))
+    return np.asarray(tree.fit(ranks[fit], classes[fit]).predict(ranks))
 
 
 def _by_category(column: Array, classes: Array, fit: Array) -> Array:
