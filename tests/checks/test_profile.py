@@ -85,13 +85,14 @@ def test_the_p_value_keeps_its_level_at_the_threshold() -> None:
         assert bdtrc(hits - 1, 400, 0.05) > 1e-3, (shares, hits)
 
 
-@pytest.mark.parametrize("kind", ["copy", "affine", "text", "gaps", "threshold", "bands"])
+@pytest.mark.parametrize("kind", ["copy", "large", "affine", "text", "gaps", "threshold", "bands"])
 def test_a_column_that_all_but_repeats_the_label_leaks(kind: str) -> None:
     generator = np.random.default_rng(1)
     y = generator.integers(0, 2, 600)
     fit = np.arange(600) % 2 == 0
     columns = {
         "copy": y,
+        "large": 1e9 + y,
         "affine": 3 - 2.0 * y + generator.normal(size=600) * 0.01,
         "text": np.array([("refused" if v else "granted") if generator.random() < 0.995 else "?" for v in y], object),
         "gaps": np.where(y == 1, np.nan, generator.normal(size=600)),

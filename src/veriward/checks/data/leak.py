@@ -58,13 +58,21 @@ def predicted(column: Array, classes: Array, fit: Array) -> Array:
         return _by_category(column, classes, fit)
     from sklearn.tree import DecisionTreeClassifier
 
-    values: Array = column.astype(np.float64)
-    values = np.where(np.isinf(values), np.sign(values) * 1e300, values)
-    values = np.clip(values, -1e30, 1e30).astype(np.float32)[:, None]  # the tree's own precision
+    values = _near_zero(column.astype(np.float64))[:, None]
     tree = DecisionTreeClassifier(
         max_leaf_nodes=LEAVES, min_samples_leaf=SMALLEST_LEAF, class_weight="balanced", random_state=0
     )
     return np.asarray(tree.fit(values[fit], classes[fit]).predict(values))
+
+
+def _near_zero(values: Array) -> Array:
+    """Return numbers (n,) moved and scaled so that float32, in which trees see them, keeps what tells them apart."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return np.nan_to_num(values, nan=np.nan, posinf=1.0, neginf=-1.0).astype(np.float32)
+    low, middle, high = np.quantile(finite, [0.25, 0.5, 0.75])
+    spread = high - low or np.abs(finite - middle).max() or 1.0
+    return np.asarray(np.clip((values - middle) / spread, -1e9, 1e9), np.float32)
 
 
 def _by_category(column: Array, classes: Array, fit: Array) -> Array:

@@ -56,7 +56,7 @@ class Space:
 def _standard(values: Array, mean: Any, spread: Any) -> Array:
     """Return numbers in standard deviations, float32; what is missing or infinite becomes the mean."""
     z = (values.astype(np.float64) - mean) / spread
-    return np.nan_to_num(z, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
+    return np.asarray(np.nan_to_num(z, nan=0.0, posinf=0.0, neginf=0.0), np.float32)
 
 
 def _bucket(text: str, width: int) -> int:
