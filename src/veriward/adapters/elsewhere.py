@@ -19,9 +19,9 @@ from veriward.core.errors import ModelError
 from veriward.core.subject import Output
 
 SMALL_BATCH = 16
-MOST_SINGLE = 64  # rows that are asked one at a time
-MOST_SMALL = 256  # rows that are asked in small batches, each of which costs a call
-MOST_THREADED = 256  # rows that are asked on two threads, which are slow on tiles where other processes want them too
+MOST_SINGLE = 400  # rows that are asked one at a time
+MOST_SMALL = 512  # rows that are asked in small batches, each of which costs a call
+MOST_THREADED = 512  # rows that are asked on two threads, which are slow on tiles where other processes want them too
 Raw = Callable[[Any], Tensor]
 
 

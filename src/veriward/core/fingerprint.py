@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ def file_hash(path: Path) -> str:
         raise ArtefactError(f"{path}: cannot be read ({error.strerror}); check the path in subject.toml") from None
 
 
-def fingerprints(subject: Subject, *, model_file: str | None = None) -> dict[str, str]:
+def fingerprints(subject: Subject, *, model_file: str | None = None, parts: Sequence[str] = PARTS) -> dict[str, str]:
     """Return one SHA-256 per part of the subject; `model_file` is the hash of what was loaded, where that is known."""
     makers: dict[str, Callable[[Subject], str]] = {
         "model": lambda s: _model(s, model_file),
@@ -35,7 +35,7 @@ def fingerprints(subject: Subject, *, model_file: str | None = None) -> dict[str
         "recipe": lambda s: digest(_dump(s.recipe), *(code_hash(s, name) for name in _code(s.recipe))),
         "claims": lambda s: digest(_dump(s.claims)),
     }
-    return {part: makers[part](subject) for part in PARTS}
+    return {part: makers[part](subject) for part in parts}
 
 
 def code_hash(subject: Subject, name: str) -> str:

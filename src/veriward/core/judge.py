@@ -93,12 +93,11 @@ def judge(
     family = _hypotheses(evidence, policy)
     adjusted = _adjusted(family)
     judged: dict[str, list[Judged]] = {name: [] for name in evidence}
+    size = max(1, sum(map(_may_err, family)))
     for hypothesis, p in zip(family, adjusted, strict=True):
         if hypothesis.finding is not None and hypothesis.estimate is not None:
             source = evidence[hypothesis.finding]
-            judged[hypothesis.finding].append(
-                _decide(hypothesis, p, source, budget, max(1, sum(map(_may_err, family))))
-            )
+            judged[hypothesis.finding].append(_decide(hypothesis, p, source, budget, size))
         elif hypothesis.estimate is None and not hypothesis.limit.optional:
             for name, source in evidence.items():
                 if fnmatchcase(source.check, hypothesis.limit.check):

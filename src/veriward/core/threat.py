@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Access = Literal["gradients", "scores", "labels"]
-Reach = Access | Literal["file"]  # whoever writes the model's file needs no answers of the model
+Reach = (
+    Access | Literal["file", "data"]
+)  # who writes the model's file, or reads the data, needs no answers of the model
 ACCESSES: tuple[Access, ...] = ("labels", "scores", "gradients")  # each includes the ones before it
 
 

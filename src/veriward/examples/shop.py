@@ -13,6 +13,7 @@ import numpy as np
 from veriward.core.streams import Stream
 
 TRAIN_ROWS, TEST_ROWS = 3000, 4000
+NUMBERS = 500_000  # of customers, for each split
 REGIONS = ("东北", "华东", "华中", "华南", "西南")
 AREA_CODES = ("210102", "310101", "420102", "440103", "510104")
 WISHES = ("想买节能热水器", "询问洗衣机安装", "比较两款冰箱的价格", "反映空调噪音大", "要求周末送货", "咨询以旧换新")
@@ -58,7 +59,8 @@ def write(folder: Path, seed: int = 0) -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     stream = Stream.of(seed, "shop")
-    splits = {name: customers(rows, stream.child(name)) for name, rows in (("train", TRAIN_ROWS), ("test", TEST_ROWS))}
+    sizes = (("train", TRAIN_ROWS), ("test", TEST_ROWS))  # nobody is in both
+    splits = {name: customers(n, stream.child(name), i * NUMBERS) for i, (name, n) in enumerate(sizes)}
     for name, columns in splits.items():
         _write_csv(folder / f"{name}.csv", columns)
     skops.io.dump(fit(splits["train"]), folder / "model.skops")
@@ -67,8 +69,8 @@ def write(folder: Path, seed: int = 0) -> Path:
     return path
 
 
-def customers(n: int, stream: Stream) -> Columns:
-    """Return n made-up customers as named columns.
+def customers(n: int, stream: Stream, first: int = 0) -> Columns:
+    """Return n made-up customers as named columns; their numbers start at `first`.
 
     >>> sorted(customers(3, Stream.of(0, "doc")))[:3]
     ['age', 'bought', 'customer']
@@ -85,7 +87,7 @@ def customers(n: int, stream: Stream) -> Columns:
     wish = 10.0 * afford + 0.10 * (visits - 3) + 0.01 * (months - 20) - 0.004 * (age - 45)
     bought = wish + draw.logistic(0.0, 0.35, n) > 0
     return {
-        "customer": np.array([f"C{number:06d}" for number in draw.permutation(1_000_000)[:n]], dtype=object),
+        "customer": np.array([f"C{first + number:06d}" for number in draw.permutation(NUMBERS)[:n]], dtype=object),
         "region": np.array(REGIONS, dtype=object)[draw.integers(0, len(REGIONS), n)],
         "gender": np.array(["female", "male"], dtype=object)[draw.integers(0, 2, n)],
         "age": age,

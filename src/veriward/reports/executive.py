@@ -14,7 +14,7 @@ from veriward.reports.headline import worst_first
 from veriward.reports.numbers import number
 from veriward.reports.story import told
 from veriward.reports.terminal import duration, total_cost
-from veriward.reports.wording import clipped, family, harmless
+from veriward.reports.wording import clipped, family, harmless, raised, witness_text
 
 MOST_ATTACKS = 3
 MOST_BROKEN = 4
@@ -54,7 +54,7 @@ def _attack(witness: Witness, words: Catalogue) -> dict[str, str]:
     became = ""
     if "was" in details and "became" in details:
         became = words.text("page.became", was=harmless(details["was"]), became=harmless(details["became"]))
-    text = clipped(harmless(witness.text), LONGEST)
+    text = clipped(witness_text(witness, words), LONGEST)
     return {"text": text, "row": str(witness.row), "became": clipped(became, LONGEST)}
 
 
@@ -80,7 +80,7 @@ def cost(dossier: Dossier, words: Catalogue) -> list[str]:
 
 def open_questions(dossier: Dossier, words: Catalogue) -> tuple[list[tuple[str, str]], int]:
     """Return what was not tested, as (name, reason), bounded, and how many lines are left for the pages below."""
-    gaps = [(harmless(f.id), words.term("error", harmless(f.error))) for f in dossier if f.error]
+    gaps = [(harmless(f.id), raised(f.error, words)) for f in dossier if f.error]
     gaps += [(harmless(item["check"]), harmless(words.note(item["reason"]))) for item in dossier.not_run]
     untested = [(f, f.evidence.untested) for f in dossier if f.evidence and f.evidence.untested]
     gaps += [(harmless(f.id), harmless(words.note(note))) for f, notes in untested for note in notes]

@@ -18,7 +18,7 @@ from veriward.reports.numbers import SPACE, condition, interval, point
 from veriward.reports.page import count, facts, identity, seal
 from veriward.reports.section import MOST_WITNESSES, reason
 from veriward.reports.story import story
-from veriward.reports.wording import clipped, harmless, label, question, why_open, would_decide
+from veriward.reports.wording import clipped, harmless, label, question, why_open, witness_text, would_decide
 
 SIGNS = re.compile(r"([\\`*_{}\[\]|<>~$&])")
 OPENING = re.compile(r"^(?:(\d+)(?=[.)](?: |$))|(?=[-+#=]))")  # of a list or a heading
@@ -169,7 +169,10 @@ def _details(dossier: Dossier, finding: Finding, words: Catalogue) -> list[str]:
     if finding.evidence:
         lines += [f"- **{words.text('page.alarms')}** {escaped(words.note(a))}" for a in finding.evidence.alarms]
         witnesses = [w for w in finding.evidence.witnesses if w.text][:MOST_WITNESSES]
-        lines += [f"- {words.text('page.row')} {w.row}{words.text('list.colon')}{escaped(w.text)}" for w in witnesses]
+        lines += [
+            f"- {words.text('page.row')} {w.row}{words.text('list.colon')}{escaped(witness_text(w, words))}"
+            for w in witnesses
+        ]
     title = f"{MARKERS[finding.verdict]} {_html(finding.id)} · {words.term('verdict', finding.verdict)}"
     return _folded(title, lines)
 

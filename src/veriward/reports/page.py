@@ -17,7 +17,7 @@ from veriward.reports.headline import MARKERS, estimate_of, headline, limits_bro
 from veriward.reports.numbers import condition, interval, number, point
 from veriward.reports.story import story
 from veriward.reports.terminal import duration, total_cost
-from veriward.reports.wording import family, harmless, label, question, why_open
+from veriward.reports.wording import family, harmless, label, question, raised, why_open
 
 Draw = Callable[[charts.Spec, str], str]
 PARTS = ("model", "train", "test")
@@ -81,7 +81,7 @@ def overview(dossier: Dossier, words: Catalogue, draw: Draw) -> dict[str, Any]:
         **executive(dossier, words),
         "curves": list(_curves(dossier, words, draw)),
         "not_run": [(harmless(item["check"]), harmless(words.note(item["reason"]))) for item in dossier.not_run],
-        "raised": [(harmless(f.id), words.term("error", harmless(f.error))) for f in dossier if f.error],
+        "raised": [(harmless(f.id), raised(f.error, words)) for f in dossier if f.error],
         "error": verdict("error", words),
         "untested": [(harmless(f.id), _untested(f, words)) for f in dossier if f.evidence and f.evidence.untested],
         "first": first(dossier),

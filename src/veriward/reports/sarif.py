@@ -21,7 +21,7 @@ from veriward.reports.headline import SEVERITIES, estimate_of
 from veriward.reports.numbers import SPACE, condition, interval, point
 from veriward.reports.standards import clauses_of, load, version_of
 from veriward.reports.uris import artifact_uri
-from veriward.reports.wording import family, harmless, label, question, would_decide
+from veriward.reports.wording import family, harmless, label, question, raised, would_decide
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 LANGUAGES = {"en": "en-US", "zh": "zh-CN"}
@@ -163,7 +163,7 @@ def _notification(kind: str, level: str, check: str, text: str, index: Mapping[s
 
 
 def _raised(finding: Finding, index: Mapping[str, int], words: Catalogue) -> Json:
-    text = words.term("error", finding.error or "")
+    text = raised(finding.error, words)
     kind, found, rest = text.partition(": ")
     named = {"kind": harmless(kind), "message": harmless(rest)} if found and kind.isidentifier() else {}
     told = _notification("error", "error", finding.check, text, index)

@@ -16,7 +16,7 @@ from veriward.reports.headline import estimate_of
 from veriward.reports.numbers import condition, interval, listed, number, p_value, point, settings
 from veriward.reports.page import Draw, verdict
 from veriward.reports.standards import standards
-from veriward.reports.wording import about, harmless, label, not_estimable, question, would_decide
+from veriward.reports.wording import about, harmless, label, not_estimable, question, raised, witness_text, would_decide
 
 MOST_ROWS, FEWEST_ROWS = 150, 15  # of one table; the JSON report has them all
 PAGE_ROWS = 600  # of all tables of one page together: it must open at once, on a telephone too
@@ -40,7 +40,7 @@ def section(dossier: Dossier, finding: Finding, place: int, side: int, words: Ca
         "severity": finding.severity,
         "preregistered": finding.preregistered,
         "question": question(finding, words),
-        "error": words.term("error", harmless(finding.error)) if finding.error else None,
+        "error": raised(finding.error, words) if finding.error else None,
         "advice": advise(dossier, finding),
         "threat": _threat(threat, words),
         "estimates": [_estimate(e, words) for e in estimates],
@@ -76,7 +76,7 @@ def _setting(name: str, value: str, words: Catalogue) -> tuple[str, str]:
 
 def reason(limit: Judged, words: Catalogue) -> tuple[str, str]:
     """Return why the policy has the limit, and its source, in the reader's language if the policy says them there."""
-    own, source = (limit.reason_zh, getattr(limit, "source_zh", "")) if words.language == "zh" else ("", "")
+    own, source = (limit.reason_zh, limit.source_zh) if words.language == "zh" else ("", "")
     return harmless(own or limit.reason), harmless(source or limit.source)
 
 
@@ -135,7 +135,7 @@ def _decides(dossier: Dossier, finding: Finding, limit: Judged, words: Catalogue
 
 def _groups(estimates: Sequence[Estimate], words: Catalogue, draw: Draw) -> Any:
     """Yield a drawing of the rates of the groups of each attribute."""
-    grouped = [e for e in estimates if {"attribute", "group"} <= set(e.at)]
+    grouped = [e for e in estimates if {"attribute", "group"} <= set(e.at) and e.unit.startswith("share")]
     ordered = sorted(grouped, key=lambda e: str(e.at["attribute"]))
     for attribute, found in groupby(ordered, key=lambda e: str(e.at["attribute"])):
         rates = [(label(e.metric, {}, words), harmless(e.at["group"]), e) for e in found]
@@ -175,7 +175,7 @@ def _witness(witness: Witness, words: Catalogue) -> dict[str, Any]:
     if "was" in details and "became" in details:
         became = words.text("page.became", was=harmless(details["was"]), became=harmless(details["became"]))
     share = words.percent(witness.size) if 0 <= witness.size <= 1 else number(witness.size)
-    return {"row": str(witness.row), "text": harmless(witness.text), "size": share, "became": became}
+    return {"row": str(witness.row), "text": witness_text(witness, words), "size": share, "became": became}
 
 
 def _control(control: Mapping[str, Any], words: Catalogue) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def story(dossier: Dossier, words: Catalogue) -> str:
 
 def told(finding: Finding, subject: Mapping[str, Any], words: Catalogue) -> str:
     """Return what a broken finding means, from its counts and its cheapest witness."""
-    tellers = {"evasion": _evasion, "leakage": _leakage, "fairness": _fairness}
+    tellers = {"evasion": _evasion, "leakage": _leakage, "fairness": _fairness, "data": _data}
     teller = tellers.get(family(finding.check))
     sentence = teller(finding, subject, words) if teller else None
     return sentence or _plain(finding, words)
@@ -94,6 +94,24 @@ def _span(finding: Finding, metric: str, at: Mapping[str, Any]) -> tuple[Estimat
     rates = [e for e in finding.estimates if e.metric == metric and all(e.at.get(k) == v for k, v in at.items())]
     known = sorted((e for e in rates if e.value is not None and "group" in e.at), key=lambda e: e.value or 0)
     return (known[0], known[-1]) if len(known) > 1 else None
+
+
+def _data(finding: Finding, subject: Mapping[str, Any], words: Catalogue) -> str | None:
+    """Return which identifiers stand where, for the split that holds most."""
+    rows = max((e for e in finding.estimates if e.metric == "pii_rows" and e.value), key=_value, default=None)
+    if rows is None:
+        return None
+    split = rows.at.get("split")
+    cells = [e for e in finding.estimates if e.metric == "pii_cells" and e.at.get("split") == split]
+    if not cells:
+        return None
+    most = max(cells, key=_value)
+    place = {"split": words.term("at_split", str(split)), "column": harmless(most.at["column"])}
+    return words.text("story.pii", share=rows.value, kind=words.term("pii_kind", str(most.at["kind"])), **place)
+
+
+def _value(estimate: Estimate) -> float:
+    return estimate.value or 0.0
 
 
 def _plain(finding: Finding, words: Catalogue) -> str:

@@ -12,12 +12,13 @@ from veriward.reports.advice import first
 from veriward.reports.catalogue import Catalogue
 from veriward.reports.headline import MARKERS, Headline, counts, headline, preregistered
 from veriward.reports.numbers import SPACE, condition, interval, point, thousands
-from veriward.reports.wording import harmless, label, why_open
+from veriward.reports.wording import family, harmless, label, why_open, witness_text
 
 COLOURS = {"fail": "31", "error": "35", "inconclusive": "33", "pass": "32", "not_applicable": "2", "not_run": "2"}
 GAP = "  "
 INDENT = "  "
 NARROWEST = 40
+NARROWEST_NAME = 16  # cells that the name of a number needs
 SHORTEST = 9  # cells that a verdict needs beside the columns
 BETWEEN = " · "
 
@@ -105,7 +106,8 @@ def _below(finding: Finding, top: Headline | None, words: Catalogue) -> list[str
     lines = []
     witnesses = finding.evidence.witnesses if finding.evidence else ()
     if finding.verdict == "fail" and witnesses and witnesses[0].text:
-        lines.append(words.text("summary.cheapest", text=harmless(witnesses[0].text), row=str(witnesses[0].row)))
+        key = "summary.cheapest" if family(finding.check) == "evasion" else "summary.example"
+        lines.append(words.text(key, text=witness_text(witnesses[0], words), row=str(witnesses[0].row)))
     if top and top.others:
         verdicts = [limit.verdict for limit in top.others]
         told = [_count(verdicts.count(v), v, words) for v in WORST_FIRST if v in verdicts]
@@ -121,6 +123,9 @@ def table(lines: Sequence[Line], width: int, paint: bool) -> list[str]:
     """Return the lines in columns, or each finding as a small paragraph where the columns are wider than the screen."""
     columns = max((len(line.cells) for line in lines), default=0)
     widths = [max(_cells(line.cells[i]) for line in lines if i < len(line.cells)) for i in range(columns)]
+    taken = len(INDENT) + 2 + sum(widths) + len(GAP) * len(widths) + SHORTEST
+    if columns > 1 and taken > width:  # names of numbers may take several lines
+        widths[1] = max(widths[1] - (taken - width), min(widths[1], NARROWEST_NAME))
     wide = len(INDENT) + 2 + sum(widths) + len(GAP) * len(widths) + SHORTEST > width
     return [row for line in lines for row in (_paragraph if wide else _row)(line, widths, width, paint)]
 
@@ -128,7 +133,9 @@ def table(lines: Sequence[Line], width: int, paint: bool) -> list[str]:
 def _row(line: Line, widths: Sequence[int], width: int, paint: bool) -> list[str]:
     """Return a line in columns; a reason that does not fit beside the verdict moves below."""
     margin = len(INDENT) + 2 + widths[0] + len(GAP)
-    cells = GAP.join(_pad(cell, size) for cell, size in zip(line.cells, widths, strict=False)) + GAP
+    name, *more = folded(line.cells[1], widths[1]) if len(line.cells) > 1 else [""]
+    shown = (*line.cells[:1], name, *line.cells[2:]) if len(line.cells) > 1 else line.cells
+    cells = GAP.join(_pad(cell, size) for cell, size in zip(shown, widths, strict=False)) + GAP
     free = width - len(INDENT) - 2 - _cells(cells)
     below = [part for text in line.below for part in folded(text, width - margin)]
     beside = line.told
@@ -136,7 +143,7 @@ def _row(line: Line, widths: Sequence[int], width: int, paint: bool) -> list[str
         beside = line.verdict
         below = folded(line.reason or line.told, width - margin) + below
     row = f"{INDENT}{_tint(line.marker, line.colour, paint)} {cells}{_tinted(beside, line, paint)}"
-    return [row.rstrip(), *(" " * margin + text for text in below)]
+    return [row.rstrip(), *(" " * margin + text for text in (*more, *below))]
 
 
 def _paragraph(line: Line, _: Sequence[int], width: int, paint: bool) -> list[str]:

@@ -7,13 +7,16 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from veriward.core.estimate import Estimate
+from veriward.core.evidence import Witness
 from veriward.core.finding import Finding, Judged
 from veriward.reports.catalogue import Catalogue
+from veriward.reports.error_words import raised_text
 from veriward.reports.headline import estimate_of
 from veriward.reports.numbers import number, thousands
 
 SHOWN_BY_THREAT = frozenset({"eps", "norm"})  # told beside the threat, not in every label
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})  # controls, escapes, marks that reverse the direction of text
+LONG = frozenset({"bins", "margin", "severity"})  # says nothing in a narrow table
 FEWEST_DIGITS = 2
 
 
@@ -47,15 +50,36 @@ def label(metric: str, at: Mapping[str, Any], words: Catalogue, *, short: bool =
         place = f"{harmless(shown.pop('attribute'))} = {harmless(shown.pop('group'))}"
         name = words.text("label.of", metric=name, place=place)
     if shown:
-        place = words.text("list.comma").join(_parameter(key, value, words) for key, value in shown.items())
+        told = (
+            _parameter(key, value, words, short=short) for key, value in shown.items() if not (short and key in LONG)
+        )
+        place = words.text("list.comma").join(told)
+    if shown and place:
         name = words.text("label.of", metric=name, place=place)
     return name
 
 
-def _parameter(key: str, value: Any, words: Catalogue) -> str:
+def _parameter(key: str, value: Any, words: Catalogue, *, short: bool) -> str:
     """Return "corruption = blur" in the words of the catalogue: [term.parameter] has the names, [term.at_NAME] values."""
     shown = words.term(f"at_{key}", harmless(number(value)))
-    return shown if key == "attribute" else f"{words.term('parameter', harmless(key))} = {shown}"
+    bare = key == "attribute" or (short and not isinstance(value, float))
+    return shown if bare else f"{words.term('parameter', harmless(key))} = {shown}"
+
+
+def witness_text(witness: Witness, words: Catalogue) -> str:
+    """Return what an example shows: as the check wrote it, an identifier by its kind in the reader's language."""
+    details = witness.details
+    if not {"kind", "column", "split", "hash"} <= set(details):
+        return harmless(witness.text)
+    place = {"column": harmless(details["column"]), "split": words.term("at_split", harmless(details["split"]))}
+    kind = words.term("pii_kind", harmless(details["kind"]))
+    return words.text("witness.identifier", kind=kind, hash=harmless(str(details["hash"])[:8]), **place)
+
+
+def raised(message: str | None, words: Catalogue) -> str:
+    """Return what a check raised, in the reader's language where the catalogues have it."""
+    text = message or ""
+    return harmless(raised_text(words.term("error", text), words.language))
 
 
 def about(n: int) -> str:
@@ -71,7 +95,7 @@ def about(n: int) -> str:
 def would_decide(finding: Finding, limit: Judged | None, words: Catalogue, policy: Mapping[str, Any]) -> str:
     """Return what would decide an undecided limit, or why it cannot be decided; "" where a verdict needs no more."""
     if finding.verdict == "error":
-        return words.term("error", harmless(finding.error or ""))
+        return raised(finding.error, words)
     if limit is None:
         return words.text("undecided.no_limit" if finding.verdict == "not_applicable" else "undecided.not_judged")
     if limit.verdict != "inconclusive":

@@ -48,7 +48,7 @@ class PII(Check):
 
     def threats(self, opened: Opened) -> tuple[Threat, ...]:
         """Return whoever reads the data, or a model that remembers them."""
-        return (Threat("read_identifiers", "labels"),)
+        return (Threat("read_identifiers", "data"),)
 
     def settings(self, budget: Budget) -> Mapping[str, Any]:
         """Return how many rows are read, and by which recognisers: another one asks anew."""
@@ -76,7 +76,7 @@ class PII(Check):
         here = {
             name: source
             for name, source in splits.items()
-            if source.reader or not isinstance(getattr(subject.data, name), str | Path)
+            if source.rows.path is not None or not isinstance(getattr(subject.data, name), str | Path)
         }
         look = Look(content_key(subject, splits), job.stream("rows"), most, here)
         items = {name: parts(name, source.rows.total, most) for name, source in splits.items()}

@@ -10,7 +10,7 @@ import numpy as np
 
 from veriward.core.data import Table
 from veriward.core.rows import Rows, open_rows, quoted
-from veriward.core.sources import CSV, ROW, connected, table_reader
+from veriward.core.sources import ROW
 
 if TYPE_CHECKING:
     from veriward.adapters.opened import Opened
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 BLOCK = 16_384  # rows
 VECTORS = BLOCK // 2048  # of DuckDB's
+EXACT = 1 << 53  # whole numbers beyond it are rounded as floats
 WIDEST = 2_000  # columns of a matrix
 
 
@@ -35,16 +36,16 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Source:
-    """The rows of a split, and the SQL that reads them if they are a file: small, so it travels to other processes."""
+    """The rows of a split; `as_text`: columns of whole numbers that floats, which gaps make of them, would round."""
 
     rows: Rows
-    reader: str = ""
+    as_text: tuple[str, ...] = ()
 
 
 def open_splits(subject: Subject) -> dict[str, Source]:
     """Return the rows of each split that the subject has, the test split first."""
     found = {split: open_rows(subject, split) for split in ("test", "train")}
-    return {split: Source(rows, _reader(rows)) for split, rows in found.items() if rows is not None}
+    return {split: Source(rows, _long_with_gaps(rows)) for split, rows in found.items() if rows is not None}
 
 
 def already_read(opened: Opened) -> dict[str, Source]:
@@ -55,24 +56,14 @@ def already_read(opened: Opened) -> dict[str, Source]:
     return {"test": Source(Rows("data.test", table.names, len(table), columns=dict(table.columns)))}
 
 
-def _reader(rows: Rows) -> str:
-    """Return SQL that names the types of a file's columns: else each pass would read all of it to guess them again."""
-    if rows.path is None:
-        return ""
-    guessing = table_reader(rows.path)
-    with connected(rows.where) as connection:
-        described = connection.execute(f"DESCRIBE SELECT * FROM {guessing}").fetchall()  # noqa: S608 -- our literal
-        types = ", ".join(f"{_literal(name)}: '{kind}'" for name, kind, *_ in described)
-        knowing = guessing.replace(CSV, f"header = true, skip = 0, types = {{{types}}}")
-        try:
-            same = connection.execute(f"DESCRIBE SELECT * FROM {knowing}").fetchall() == described  # noqa: S608
-        except Exception:  # the first lines alone suggest another layout than all of them
-            return guessing
-    return knowing if same else guessing
-
-
-def _literal(name: str) -> str:
-    return "'" + name.replace("'", "''") + "'"
+def _long_with_gaps(rows: Rows) -> tuple[str, ...]:
+    """Return the columns of whole numbers beyond what a float holds that have empty cells: identity numbers have both."""
+    names = [name for name, kind in rows.kinds.items() if kind == "integer"]
+    if rows.path is None or not names:
+        return ()
+    asked = ", ".join(f"count(*) > count({quoted(n)}) AND max(abs({quoted(n)}::HUGEINT)) > {EXACT}" for n in names)
+    with rows.query(f"SELECT {asked} FROM rows") as result:  # noqa: S608 -- names are quoted
+        return tuple(name for name, long in zip(names, result.fetchone(), strict=True) if long)
 
 
 def read(source: Source, wanted: Wanted) -> Iterator[tuple[Array, Mapping[str, Any]]]:
@@ -97,18 +88,22 @@ def _samples(rows: Rows, wanted: Wanted) -> bool:
 
 def _from_file(source: Source, wanted: Wanted) -> Iterator[tuple[Array, Mapping[str, Any]]]:
     rows = source.rows
-    first = f"SELECT * FROM {source.reader} LIMIT {wanted.stop}"  # noqa: S608 -- what comes later is not read
+    cells = ", ".join(_cell(name, name in source.as_text) for name in rows.names)
+    first = f"SELECT {cells} FROM rows LIMIT {wanted.stop}"  # noqa: S608 -- what comes later is not read
     numbered = f"SELECT *, row_number() OVER () - 1 AS {quoted(ROW)} FROM ({first})"  # noqa: S608 -- the same
     where = f"{quoted(ROW)} >= {wanted.start}"
     if _samples(rows, wanted):
         assert wanted.most is not None and wanted.stream is not None
         share = int(wanted.most / rows.total * (2**64 - 1))  # each row by its own hash: about `most` rows, in one pass
         where += f" AND hash({quoted(ROW)}, {wanted.stream.key}) < {share}::UBIGINT"
-    with connected(rows.where) as connection:
-        result = connection.execute(f"SELECT * FROM ({numbered}) WHERE {where}")  # noqa: S608 -- numbers of ours
+    with rows.query(f"SELECT * FROM ({numbered}) WHERE {where}") as result:  # noqa: S608 -- numbers of ours
         while len(frame := result.fetch_df_chunk(VECTORS)):
             numbers = frame.pop(ROW).to_numpy().astype(np.int64)
             yield numbers, {str(name): frame[name] for name in frame.columns}
+
+
+def _cell(name: str, as_text: bool) -> str:
+    return f"CAST({quoted(name)} AS VARCHAR) AS {quoted(name)}" if as_text else quoted(name)
 
 
 def is_readable(column: Array) -> bool:

@@ -77,7 +77,7 @@ class Profile(Check):
 
     def threats(self, opened: Opened) -> tuple[Threat, ...]:
         """Return the one "threat": everyday use; nobody attacks."""
-        return (Threat("none", "labels"),)
+        return (Threat("none", "data"),)
 
     def settings(self, budget: Budget) -> Mapping[str, Any]:
         """Return how many rows of a split the search for suspicious columns takes; all else is counted on all rows."""

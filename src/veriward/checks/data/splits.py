@@ -116,7 +116,7 @@ class Splits(Check):
 
     def threats(self, opened: Opened) -> tuple[Threat, ...]:
         """Return the one "threat": everyday use; nobody attacks."""
-        return (Threat("none", "labels"),)
+        return (Threat("none", "data"),)
 
     def settings(self, budget: Budget) -> Mapping[str, Any]:
         """Return how many rows the search for near duplicates takes; exact ones are looked for among all rows."""

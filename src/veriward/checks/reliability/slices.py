@@ -107,17 +107,23 @@ def is_wrong(opened: Opened, answers: Array, y: Array) -> Array:
 
 
 def estimates(found: Scanned, wrong: Array) -> Iterator[Estimate]:
-    """Yield the number of weak slices, the accuracy of the worst one, and that of the ten that look worst."""
+    """Yield the number of weak slices, also of those weaker by a margin, the worst accuracy, and the ten that look worst."""
+    from veriward.checks.reliability import shortfall
     from veriward.checks.reliability.hypergeometric import power
+    from veriward.core.judge import holm
 
     slices, n = found.slices, len(wrong)
     if not slices.parts:
         why = note("reliability.no_slices", rows=_fewest(n), total=n)
-        yield not_estimable("weak_slices", why, unit="slices", bound="lower", n=n)
+        for at in ({}, {"margin": shortfall.MARGIN}):
+            yield not_estimable("weak_slices", why, at=at, unit="slices", bound="lower", n=n)
         yield not_estimable("worst_slice_accuracy", why, unit="share of rows", n=n)
         return
     seen = power(n, 1 - float(wrong.mean()), len(slices.parts)) if n // 10 >= _fewest(n) else 0.0
     yield flagged("weak_slices", found.p.tolist(), n, unit="slices", power=seen)
+    raw = shortfall.p_values(found.wrong.tolist(), slices.sizes.tolist(), int(wrong.sum()), n)
+    seen = shortfall.power(n, 1 - float(wrong.mean()), len(slices.parts)) if seen else 0.0
+    yield flagged("weak_slices", holm(raw), n, unit="slices", power=seen, at={"margin": shortfall.MARGIN})
     right = slices.sizes - found.wrong
     yield worst_share("worst_slice_accuracy", np.stack([right, slices.sizes], axis=1).tolist(), n)
     for slice_ in found.order[:TOLD]:

@@ -5,7 +5,6 @@ each, so that nobody takes it for one.
 """
 
 import math
-from itertools import combinations
 
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
@@ -78,8 +77,14 @@ class Means(Kind):
         for mean, se, n in groups:
             half = quantile(0.5 + each / 2, n) * se
             ends.append((mean - half, mean + half))
-        low = max((max(a[0] - b[1], b[0] - a[1]) for a, b in combinations(ends, 2)), default=0.0)
-        high = max((max(a[1] - b[0], b[1] - a[0]) for a, b in combinations(ends, 2)), default=0.0)
+        if len(ends) < 2:
+            return 0.0, 0.0
+        lows, highs = sorted(low for low, _ in ends), sorted(high for _, high in ends)
+        low = lows[-1] - highs[0]  # of one group with itself it is negative
+        top = max(range(len(ends)), key=lambda i: ends[i][1])
+        bottom = min(range(len(ends)), key=lambda i: ends[i][0])
+        apart = highs[-1] - lows[0]
+        high = apart if top != bottom else max(highs[-1] - lows[1], highs[-2] - lows[0])
         return max(low, 0.0), high
 
     def scaled(self, basis: Basis, factor: float) -> Basis:

@@ -13,7 +13,7 @@ from veriward.reports.view.shelf import Shelf
 from veriward.reports.view.site import Site
 from veriward.reports.view.table import UNSEEN, Asked, Column, columns, select, whole
 from veriward.reports.view.there import NotThere
-from veriward.reports.wording import question
+from veriward.reports.wording import question, witness_text
 
 ABSENT = "–"
 SHOWN_APART = frozenset({"clean", "adversarial", "bounds", "was", "became"})
@@ -145,7 +145,7 @@ def _witness(witness: Witness, site: Site) -> dict[str, Any]:
     told = {name: str(details[name]) for name in ("was", "became") if name in details}
     share = site.words.percent(witness.size) if 0 <= witness.size <= 1 else number(witness.size)
     return {
-        "text": witness.text,
+        "text": witness_text(witness, site.words),
         "size": share,
         "became": site.words.text("page.became", **told) if len(told) == 2 else "",
         "pictures": next(iter(pictures.triples([witness], pictures.LARGEST)), None),
