@@ -170,7 +170,7 @@ def test_a_sum_of_thousands_of_digits_is_not_parsed_for_ever() -> None:
         out.writestr("m/models/model.json", json.dumps({"expr_str": sums}))
     begun = time.process_time()
     assert scan_content(archive.getvalue()).outcome != "clean"
-    assert time.process_time() - begun < 15  # with room for slow machines; five seconds on ours
+    assert time.process_time() - begun < 120  # for ever would be hours; five seconds on ours
 
 
 def test_paths_of_hundreds_of_steps_are_no_torchscript() -> None:

@@ -168,7 +168,7 @@ def test_few_rows_give_a_reason() -> None:
     y = np.arange(20) % 2
     x = np.stack([y, y], axis=1).astype(float)
     found = measure(NAME, subject_of(lambda rows: np.eye(2)[rows[:, 0].astype(int)], x, y, output="probabilities"))
-    assert [e.value for e in found.estimates] == [None, None]
+    assert [e.value for e in found.estimates] == [None, None, None]
 
 
 def test_predicted_numbers_are_wrong_where_their_error_is_large() -> None:

@@ -599,7 +599,7 @@ def full_disk(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
-@pytest.mark.parametrize("size", [0, 20_000, 33_000])
+@pytest.mark.parametrize("size", [0, 20_000, 60_000])
 def test_a_full_disk_is_told_and_the_same_command_resumes(
     size: int, folder: Path, assess: Call, refused: Callable[..., str]
 ) -> None:
@@ -609,7 +609,7 @@ def test_a_full_disk_is_told_and_the_same_command_resumes(
     assert "free some space" in message
     assert "what is finished is kept" in message
     kept = count(folder / "tiny.ward")
-    assert (kept > 0) == (size == 33_000)
+    assert (kept > 0) == (size == 60_000)
     assert assess()[0] == 3
     expected = outcomes(folder / "reference.ward")
     for name, array in outcomes(folder / "tiny.ward").items():

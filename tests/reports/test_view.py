@@ -139,7 +139,7 @@ def test_the_list_names_every_dossier_and_its_verdicts(browser: Browser, folder:
         assert f"{name}.ward" in text
     assert "✗ 1 fail" in text
     assert "1 of 2 checks have run" in text
-    assert "13 of 13" in text
+    assert "14 of 14" in text
     assert HOSTILE in text
 
 
@@ -160,7 +160,7 @@ def names(answer: Any) -> list[str]:
 
 
 def test_the_list_is_filtered_and_sorted(browser: Browser) -> None:
-    assert set(names(get(browser, verdict="fail"))) == {"shop", "several_eps", "hostile"}
+    assert set(names(get(browser, verdict="fail"))) == {"shop", "several_eps", "hostile", "rich"}
     assert names(get(browser, verdict="fail", words="DIGITS")) == ["several_eps"]
     assert names(get(browser, words="no such")) == []
     by_name = names(get(browser, sort="name"))

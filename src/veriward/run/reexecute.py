@@ -35,11 +35,12 @@ class Comparing:
     journal: Journal
     forgotten: frozenset[str]
     result: Reexecution
+    known: set[str] = field(default_factory=set)  # items that ran again, and are remembered from then on
 
     def recall(self, kind: str, key: str) -> dict[str, Any] | None:
         """Return what is kept, but for the forgotten items."""
         row = self.journal.find(kind, key)
-        return dict(self.journal.read(row)) if row and key not in self.forgotten else None
+        return dict(self.journal.read(row)) if row and key not in self.forgotten - self.known else None
 
     def keep(self, kind: str, key: str, body: Mapping[str, Any]) -> None:
         """Compare instead of writing."""
@@ -47,6 +48,7 @@ class Comparing:
         if row is None or kind != "item":
             return
         self.result.items += 1
+        self.known.add(key)
         if not same(self.journal.read(row)["result"], dict(body["result"])):
             self.result.differences.append(f"row {row.seq} ({kind}): another result when run again")
 
