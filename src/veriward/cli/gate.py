@@ -3,12 +3,20 @@
 import json as json_module
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from veriward.cli.app import app
 from veriward.cli.options import lang_option, language, painted, width
 from veriward.core.errors import DossierError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from veriward.core.compare import Comparison
+    from veriward.core.dossier import Dossier
+    from veriward.core.waivers import Waiver
 
 MARGIN = 0.02
 
@@ -27,26 +35,36 @@ def gate(
     lang: str | None = lang_option(),
 ) -> int:
     """Decide for a pipeline: exit 0 go on, 1 a limit is broken or a drop is shown, 3 undecided."""
-    from veriward.core.compare import compare
     from veriward.core.dossier import Dossier
     from veriward.core.gate import decide
-    from veriward.core.waivers import load_waivers
     from veriward.reports.gate import document, text
 
     tongue = language(lang)
-    accepted = load_waivers(waivers) if waivers else ()
+    accepted = _accepted(waivers) if waivers else ()
     for path in (dossier, *([baseline] if baseline else [])):
         _check_intact(path, key)
     with ExitStack() as open_files:
         new = open_files.enter_context(Dossier.open(dossier))
         old = open_files.enter_context(Dossier.open(baseline)) if baseline else None
         _check_pin(old, pin)
-        decision = decide(new, compare(new, old, margin=margin) if old else None, waivers=accepted)
+        decision = decide(new, _compared(new, old, margin) if old else None, waivers=accepted)
         if json:
             typer.echo(json_module.dumps(document(decision, new, old), ensure_ascii=False, indent=2))
         else:
             typer.echo(text(decision, new, old, tongue, width(), paint=painted()))
     return decision.code
+
+
+def _accepted(path: Path) -> "Sequence[Waiver]":
+    from veriward.core.waivers import load_waivers
+
+    return load_waivers(path)
+
+
+def _compared(new: "Dossier", old: "Dossier", margin: float) -> "Comparison":
+    from veriward.core.compare import compare
+
+    return compare(new, old, margin=margin)
 
 
 def _check_intact(path: Path, key: Path | None) -> None:

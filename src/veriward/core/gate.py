@@ -1,14 +1,18 @@
 """What a pipeline should do with a dossier: 0 go on, 1 a limit is broken or a drop is shown, 3 undecided."""
 
+from __future__ import annotations
+
 import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from veriward.core.compare import Comparison
 from veriward.core.dossier import Dossier
 from veriward.core.finding import Finding, Judged, Verdict, exit_code
-from veriward.core.waivers import Waiver
+
+if TYPE_CHECKING:  # scipy and pydantic, which a gate without a baseline and waivers does not need
+    from veriward.core.compare import Comparison
+    from veriward.core.waivers import Waiver
 
 State = Literal["open", "waived", "expired"]
 BLOCKING: tuple[Verdict, ...] = ("fail", "error", "inconclusive")

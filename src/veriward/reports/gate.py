@@ -1,16 +1,20 @@
 """What the gate decided, on the screen and for programs (`veriward.gate/1`)."""
 
-from typing import Any
+from __future__ import annotations
 
-from veriward.core.compare import Comparison, Moved
+from typing import TYPE_CHECKING, Any
+
 from veriward.core.dossier import Dossier
 from veriward.core.gate import Gate, Point
-from veriward.core.waivers import Waiver
 from veriward.reports.catalogue import Catalogue
 from veriward.reports.headline import MARKERS, estimate_of
 from veriward.reports.numbers import SPACE, condition, interval, point
 from veriward.reports.terminal import COLOURS, Line, folded, table
 from veriward.reports.wording import harmless, label
+
+if TYPE_CHECKING:
+    from veriward.core.compare import Comparison, Moved
+    from veriward.core.waivers import Waiver
 
 SCHEMA = "veriward.gate/1"
 STATES = {"waived": "not_applicable", "expired": "fail"}
