@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from veriward.checks.certify.bends import Lines, Relu
+from veriward.checks.certify.bends import Relu
 from veriward.checks.certify.crown import Held, chunks, lower
 from veriward.checks.certify.graph import Graph
 from veriward.checks.certify.ibp import Bounds
@@ -55,7 +55,7 @@ class _Search:
         self.least: dict[int, Tensor] = {}
         for i in graph.used(list(held)):
             op, lines = graph.ops[i], bounds.lines.get(i)
-            if isinstance(op, Relu) and isinstance(lines, Lines):
+            if isinstance(op, Relu) and lines is not None and lines.free is not None:
                 self.slopes[i], self.free[i], self.least[i] = lines.alpha[rows], lines.free[rows], op.slope
         self.moments = {i: (torch.zeros_like(s), torch.zeros_like(s)) for i, s in self.slopes.items()}
 

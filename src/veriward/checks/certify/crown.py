@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from veriward.checks.certify.affine import Affine
-from veriward.checks.certify.bends import Lines, MaxPool, PoolLines, Relu
+from veriward.checks.certify.bends import Lines, MaxPool, Relu
 from veriward.checks.certify.graph import Graph, Input
 from veriward.checks.certify.ibp import CHUNK, Bounds, advance, begin
 from veriward.checks.certify.region import Region
 
 Held = dict[int, Tensor]  # coefficients (pairs, ...) by operator
+Rows = Tensor | slice  # each pair's row, (pairs,), or the one row of all
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def lower(
     graph: Graph,
     region: Region,
     bounds: Bounds,
-    rows: Tensor,
+    rows: Rows,
     held: Held,
     value: Tensor,
     *,
@@ -42,65 +43,53 @@ def lower(
 ) -> Lower:
     """Return lower bounds of `value` + the functions `held`, for the rows (pairs,); `held` is used up.
 
-    `alphas` are slopes below the bends, in place of CROWN's own. With `intervals` the way ends at the first bends, whose
-    ends are known: that is interval arithmetic with the last affine operators taken together.
+    `rows` may be a slice of one row, whom all pairs belong to: then nothing is copied for each pair. `alphas` are slopes
+    below the ReLUs, in place of CROWN's own. With `intervals` the way ends at the first bends, whose ends are known: that
+    is interval arithmetic with the last affine operators taken together.
     """
     steep = None
     for number in graph.used(list(held)):
         if number not in held:
             continue
         op, a = graph.ops[number], held.pop(number)
-        slack = bounds.slack[number]
+        if bounds.slack[number] is not None:
+            value = value - _dot(a.abs(), bounds.slack[number], rows)
         if isinstance(op, Input):
-            value = value + region[rows].minimum(a) - _total(a.abs() * _some(slack, rows))
-            steep = a
+            value, steep = value + region[rows].minimum(a), a
             continue
         if isinstance(op, Affine):
-            value, parts = value + _constant(op, a, slack, rows), op.pull(a)
+            if op.bias is not None:
+                value = value + a.flatten(1) @ op.bias.expand(op.shape).flatten()
+            parts = op.pull(a)
         elif intervals:
-            ends = bounds.low[number][rows], bounds.high[number][rows]
-            value = value + _total(a.clamp(min=0) * ends[0] + a.clamp(max=0) * ends[1] - a.abs() * _some(slack, rows))
+            value = value + _dot(a.clamp(min=0), bounds.low[number], rows)
+            value = value + _dot(a.clamp(max=0), bounds.high[number], rows)
             continue
         else:
             alpha = None if alphas is None else alphas.get(number)
-            added, part = _through(op, bounds.lines[number], rows, a, _some(slack, rows), alpha)
+            added, part = _through(op, bounds.lines[number], rows, a, alpha)
             value, parts = value + added, (part,)
         for i, part in zip(op.inputs, parts, strict=True):
             held[i] = held[i] + part if i in held else part
     return Lower(value.nan_to_num(-torch.inf, posinf=-torch.inf, neginf=-torch.inf), steep)
 
 
-def _total(values: Tensor) -> Tensor:
-    return values.flatten(1).sum(1)
+def _dot(a: Tensor, part: Tensor | None, rows: Rows) -> Tensor:
+    """Return the product of each pair's coefficients with its row's numbers, (pairs,)."""
+    assert part is not None
+    if isinstance(rows, slice):
+        return a.flatten(1) @ part[rows].flatten()
+    return (a * part[rows]).flatten(1).sum(1)
 
 
-def _some(slack: Tensor | None, rows: Tensor) -> Tensor:
-    return torch.zeros(1, dtype=torch.float64, device=rows.device) if slack is None else slack[rows]
-
-
-def _constant(op: Affine, a: Tensor, slack: Tensor | None, rows: Tensor) -> Tensor:
-    """Return what the bias brings and rounding takes, (pairs,)."""
-    value = torch.zeros(len(a), dtype=a.dtype, device=a.device)
-    if op.bias is not None:
-        value = value + _total(a * op.bias)
-    return value if slack is None else value - _total(a.abs() * slack[rows])
-
-
-def _through(
-    op: Relu | MaxPool, lines: Lines | PoolLines, rows: Tensor, a: Tensor, slack: Tensor, alpha: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def _through(op: Relu | MaxPool, lines: Lines, rows: Rows, a: Tensor, alpha: Tensor | None) -> tuple[Tensor, Tensor]:
     """Carry coefficients through a bend: the line below where they are positive, above where they are negative."""
-    up, down = a.clamp(min=0), a.clamp(max=0)
-    if isinstance(lines, Lines):
-        below = lines.alpha[rows] if alpha is None else alpha
-        return _total(down * (lines.lift[rows] + slack) - up * slack), up * below + down * lines.chord[rows]
-    assert isinstance(op, MaxPool)
-    value = _total(down * (lines.lift[rows].view_as(a) + slack) - up * slack)
-    size = prod(op.before)
-    back = a.new_zeros(len(a), size).scatter_add(1, lines.below[rows], up.flatten(1))
-    spread = (down.flatten(1)[:, :, None] * lines.slopes[rows]).flatten(1)
-    places = op.windows.clamp(min=0).flatten().expand(len(a), -1)
-    return value, back.scatter_add(1, places, spread).view(-1, *op.before)
+    value = _dot(a.clamp(max=0), lines.lift, rows)
+    wide = op.spread(a) if isinstance(op, MaxPool) else a
+    chord = lines.chord[rows]
+    below = lines.alpha[rows] if alpha is None else alpha
+    part = torch.addcmul(wide * chord, wide.clamp(min=0), below - chord)
+    return value, op.gather(part) if isinstance(op, MaxPool) else part
 
 
 def chunks(graph: Graph, pairs: int, times: int = 1) -> Iterator[slice]:
@@ -110,60 +99,78 @@ def chunks(graph: Graph, pairs: int, times: int = 1) -> Iterator[slice]:
         yield slice(first, min(first + step, pairs))
 
 
-def _unit(graph: Graph, bounds: Bounds, number: int, rows: Tensor, chosen: Tensor, sign: float) -> tuple[Held, Tensor]:
-    """Return the functions "sign times one number of an operator", one step behind it where that is cheap."""
+def _unit(graph: Graph, bounds: Bounds, number: int, row: int, chosen: Tensor, signs: Tensor) -> tuple[Held, Tensor]:
+    """Return the functions "sign times one number of an operator" of a row, one step behind it where that is cheap."""
     op, shape = graph.ops[number], graph.ops[number].shape
-    value = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
+    value = torch.zeros(len(chosen), dtype=torch.float64, device=chosen.device)
     picked = op.picked(chosen) if isinstance(op, Affine) else None
     if picked is None or not isinstance(op, Affine):
-        first = torch.zeros(len(rows), prod(shape), dtype=torch.float64, device=rows.device)
-        first[torch.arange(len(rows), device=rows.device), chosen] = sign
+        first = torch.zeros(len(chosen), prod(shape), dtype=torch.float64, device=chosen.device)
+        first[torch.arange(len(chosen), device=chosen.device), chosen] = signs
         return {number: first.view(-1, *shape)}, value
     if op.bias is not None:
-        value = value + sign * op.bias.expand(shape).flatten()[chosen]
+        value = value + signs * op.bias.expand(shape).flatten()[chosen]
     slack = bounds.slack[number]
     if slack is not None:
-        value = value - slack.flatten(1)[rows, chosen]
-    return {op.inputs[0]: sign * picked}, value
+        value = value - slack[row].flatten()[chosen]
+    return {op.inputs[0]: signs.view(-1, *[1] * (picked.ndim - 1)) * picked}, value
 
 
 def refine(graph: Graph, region: Region, bounds: Bounds, number: int, most: int) -> None:
-    """Bound again the numbers of an operator whose sign is open, in rows with at most `most` of them.
+    """Bound again the numbers of an operator that bends leave open, in rows with at most `most` of them.
 
     The end that is nearer to zero comes first; where it settles the sign, the other end may stay.
     """
-    low, high = bounds.low[number].flatten(1), bounds.high[number].flatten(1)
+    shape, wanted = bounds.low[number].shape, _wanted(graph, bounds, number)
+    low, high = bounds.low[number].flatten(1).clone(), bounds.high[number].flatten(1).clone()
     pooled = any(isinstance(op, MaxPool) and number in op.inputs for op in graph.ops)
-    open_ = (low < high) if pooled else (low < 0) & (high > 0)
-    rows, chosen = (open_ & (open_.sum(1, keepdim=True) <= most)).nonzero(as_tuple=True)
-    low, high = low.clone(), high.clone()
-    for part in chunks(graph, len(rows)):
-        row, place = rows[part], chosen[part]
-        below = high[row, place] >= -low[row, place]
-        for nearer in (below, ~below):
-            for sign, where in ((1.0, nearer), (-1.0, ~nearer)):
-                still = where & (pooled | ((low[row, place] < 0) & (high[row, place] > 0)))
-                _bound(graph, region, bounds, number, (row[still], place[still]), sign, low, high)
-    bounds.low[number], bounds.high[number] = low.view_as(bounds.low[number]), high.view_as(bounds.high[number])
+    for row in range(len(low)):
+        down, up = low[row], high[row]
+        chosen = wanted[row].nonzero().squeeze(1)
+        if 0 < len(chosen) <= most:
+            signs = torch.where(up[chosen] >= -down[chosen], 1.0, -1.0).double()
+            _tighten(graph, region, bounds, number, row, chosen, signs, down, up)
+            still = (up[chosen] > 0) & ((down[chosen] < 0) | pooled)
+            _tighten(graph, region, bounds, number, row, chosen[still], -signs[still], down, up)
+    bounds.low[number], bounds.high[number] = low.view(shape), high.view(shape)
 
 
-def _bound(
+def _wanted(graph: Graph, bounds: Bounds, number: int) -> Tensor:
+    """Return the numbers (n, numbers) on whose ends a line depends: open signs, and rivals for a maximum.
+
+    Of maxima before a ReLU, those that are below zero anyhow need no telling apart.
+    """
+    low, high = bounds.low[number], bounds.high[number]
+    wanted = torch.zeros_like(low.flatten(1), dtype=torch.bool)
+    for place, op in enumerate(graph.ops):
+        if number in op.inputs and isinstance(op, Relu):
+            wanted |= ((low < 0) & (high > 0)).flatten(1)
+        if number in op.inputs and isinstance(op, MaxPool):
+            floor = all(isinstance(user, Relu) for user in graph.ops if place in user.inputs)
+            wanted |= op.open(low, high, floor=floor)
+    return wanted
+
+
+def _tighten(
     graph: Graph,
     region: Region,
     bounds: Bounds,
     number: int,
-    pairs: tuple[Tensor, Tensor],
-    sign: float,
+    row: int,
+    chosen: Tensor,
+    signs: Tensor,
     low: Tensor,
     high: Tensor,
 ) -> None:
-    """Tighten one end, in place."""
-    held, value = _unit(graph, bounds, number, *pairs, sign)
-    found = lower(graph, region, bounds, pairs[0], held, value).value
-    if sign > 0:
-        low[pairs] = torch.maximum(low[pairs], found)
-    else:
-        high[pairs] = torch.minimum(high[pairs], -found)
+    """Tighten the lower (sign 1) or upper (sign -1) ends of a row's numbers, in place."""
+    for part in chunks(graph, len(chosen)):
+        held, value = _unit(graph, bounds, number, row, chosen[part], signs[part])
+        found = lower(graph, region, bounds, slice(row, row + 1), held, value).value
+        below = signs[part] > 0
+        place = chosen[part][below]
+        low[place] = torch.maximum(low[place], found[below])
+        place = chosen[part][~below]
+        high[place] = torch.minimum(high[place], -found[~below])
 
 
 def tightened(graph: Graph, region: Region, most: int) -> Bounds:

@@ -1,7 +1,7 @@
 """A feed-forward network as a short list of operators, in the order in which they run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
@@ -33,14 +33,13 @@ class Graph:
     """Operators by number; 0 is the input, the last one gives the scores, (n, outputs), before any softmax.
 
     `unit` is the unit roundoff of the deployed arithmetic, `tail` by how much scores must differ for the decision to be
-    sure after what was taken off the end, and `tail_share` the same per unit of the scores' size.
+    sure after what was taken off the end.
     """
 
     ops: tuple[Input | Op, ...]
     unit: float
     dtype: torch.dtype
     tail: float = 0.0
-    tail_share: float = 0.0
     taken_off: str = ""
 
     def values(self, x: Tensor) -> Tensor:
@@ -89,3 +88,20 @@ class Graph:
                     seen.add(i)
                     left.append(i)
         return sorted(seen, reverse=True)
+
+
+def pool_first(ops: Sequence[Input | Op]) -> tuple[Input | Op, ...]:
+    """Let maxima be taken before ReLUs instead of after them: the same numbers, and far tighter lines.
+
+    A window of open ReLUs has 0 below all its entries, which tells nothing of them; before the ReLU they differ.
+    """
+    swapped = list(ops)
+    for j, pool in enumerate(ops):
+        if isinstance(pool, MaxPool):
+            (i,) = pool.inputs
+            bend = ops[i]
+            alone = sum(i in op.inputs for op in ops) == 1
+            if isinstance(bend, Relu) and alone and bend.slope.numel() == 1:
+                swapped[i] = replace(pool, inputs=bend.inputs)
+                swapped[j] = Relu((i,), pool.shape, bend.slope)
+    return tuple(swapped)

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from veriward.checks.certify.affine import Affine
-from veriward.checks.certify.bends import Lines, MaxPool, PoolLines, Relu, pool_lines, relu_lines
+from veriward.checks.certify.bends import Lines, MaxPool, Relu
 from veriward.checks.certify.graph import Graph, Input
 from veriward.checks.certify.region import Region
 from veriward.checks.certify.rounding import share
 
-CHUNK = 1 << 22  # numbers of a tensor at a time: 32 MB
+CHUNK = 1 << 21  # numbers of a tensor at a time: 16 MB
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Bounds:
     low: list[Tensor]
     high: list[Tensor]
     slack: list[Tensor | None]
-    lines: dict[int, Lines | PoolLines] = field(default_factory=dict)
+    lines: dict[int, Lines] = field(default_factory=dict)
 
     def __getitem__(self, rows: Tensor) -> "Bounds":
         """Return some of the rows."""
@@ -37,12 +37,7 @@ class Bounds:
         """Find the lines of every bend that lies between known ends."""
         for i, op in enumerate(graph.ops[: len(self.low)]):
             if i not in self.lines and isinstance(op, Relu | MaxPool):
-                self.lines[i] = self.line(op)
-
-    def line(self, op: Relu | MaxPool) -> Lines | PoolLines:
-        """Return the lines of a bend whose input is bounded."""
-        low, high = self.low[op.inputs[0]], self.high[op.inputs[0]]
-        return relu_lines(op, low, high) if isinstance(op, Relu) else pool_lines(op, low, high)
+                self.lines[i] = op.lines(self.low[op.inputs[0]], self.high[op.inputs[0]])
 
 
 def begin(graph: Graph, region: Region) -> Bounds:

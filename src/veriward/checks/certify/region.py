@@ -42,7 +42,7 @@ class Region:
         low, high = torch.minimum(low, clean), torch.maximum(high, clean)
         return cls(clean, low, high, radii, ball.norm, UNITS[dtype] if dtype != ball.clean.dtype else 0.0)
 
-    def __getitem__(self, rows: Tensor) -> "Region":
+    def __getitem__(self, rows: Tensor | slice) -> "Region":
         """Return some of the rows, in any order and number."""
         parts = (part[rows] for part in (self.clean, self.low, self.high, self.radii))
         return Region(*parts, self.norm, self.cast)
@@ -51,13 +51,15 @@ class Region:
         return len(self.clean)
 
     def minimum(self, a: Tensor) -> Tensor:
-        """Return the least a x over each row's region, (n,); never more than it. a: (n, ...).
+        """Return the least a x over each row's region, (n,); never more than it. a: (n, ...); one row serves for all.
 
         >>> ones = torch.ones(1, 2, dtype=torch.float64)
         >>> Region(0 * ones, -ones, ones, ones, "l1").minimum(torch.tensor([[3.0, -4.0]])).item()
         -4.0
         """
         if self.norm == "linf":
+            if len(self) == 1:
+                return a.flatten(1) @ self.high.flatten() - a.clamp(min=0).flatten(1) @ (self.high - self.low).flatten()
             return (a.clamp(min=0) * self.low + a.clamp(max=0) * self.high).flatten(1).sum(1)
         a = a.flatten(1)
         radii, clean = self.radii.flatten(1), self.clean.flatten(1)

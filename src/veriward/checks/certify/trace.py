@@ -12,13 +12,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from veriward.checks.certify.affine import Add, Affine, Concat, Dense, Scale
-from veriward.checks.certify.bends import Relu
-from veriward.checks.certify.graph import Graph, Input, Op, Unsupported
+from veriward.checks.certify.affine import Scale
+from veriward.checks.certify.graph import Graph, Input, Op, Unsupported, pool_first
 from veriward.checks.certify.rounding import TAIL, UNITS, unit_of
 from veriward.core.errors import some
 
-ROWS = 3  # of the example: a size that layers seldom have, so that the axis of rows is not mistaken
 SOFT = ("softmax.int", "_softmax.default", "log_softmax.int", "_log_softmax.default")
 Value = Any  # a number of an operator, a constant tensor, or a plain argument
 _read: "WeakKeyDictionary[nn.Module, Graph | Unsupported]" = WeakKeyDictionary()
@@ -109,8 +107,7 @@ class _Reader:
     def _finished(self, taken_off: str) -> Graph:
         unit = unit_of(self.dtypes, self.device)
         tail = TAIL * unit if taken_off else 0.0
-        share = TAIL * unit if "log" in taken_off else 0.0
-        return Graph(tuple(self.ops), unit, self.example.dtype, tail, share, taken_off)
+        return Graph(pool_first(self.ops), unit, self.example.dtype, tail, taken_off)
 
     def _inputs(self, nodes: list[Any]) -> None:
         signature, state = self.program.graph_signature, self.program.state_dict
@@ -221,5 +218,3 @@ def _name(node: Any) -> str:
     """Return e.g. "conv2d.default"."""
     return str(getattr(node, "target", "")).removeprefix("aten.")
 
-
-__all__ = ["ROWS", "Add", "Affine", "Concat", "Dense", "Relu", "read"]
