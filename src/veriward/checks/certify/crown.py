@@ -176,12 +176,11 @@ def _tighten(
 def tightened(graph: Graph, region: Region, most: int) -> Bounds:
     """Return bounds of every operator, those before the bends by CROWN."""
     bounds = begin(graph, region)
-    exact = graph.direct if region.norm == "linf" else graph.linear
     while len(bounds.low) < len(graph.ops):
         number = len(bounds.low)
         bounds.settle(graph)
         advance(graph, region, bounds)
-        if number in graph.refined and not exact[number]:
+        if number in graph.refined(region.norm):
             refine(graph, region, bounds, number, most)
     bounds.settle(graph)
     return bounds

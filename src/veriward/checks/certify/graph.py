@@ -10,6 +10,7 @@ from torch import Tensor
 
 from veriward.checks.certify.affine import Affine
 from veriward.checks.certify.bends import MaxPool, Relu
+from veriward.core.ball import Norm
 from veriward.core.errors import CapabilityError
 
 Shape = tuple[int, ...]
@@ -68,11 +69,15 @@ class Graph:
             mixed.append(own + max((mixed[i] for i in op.inputs), default=0))
         return tuple(count <= 1 for count in mixed)
 
-    @cached_property
-    def refined(self) -> tuple[int, ...]:
-        """The operators whose bounds are worth a backward pass: what enters a bend and is no bend's own result."""
+    def refined(self, norm: Norm) -> tuple[int, ...]:
+        """The operators whose bounds are worth a backward pass: they enter a bend, and their first bounds are not exact.
+
+        What is a bend's own result is left alone: its ends follow from those before it.
+        """
+        exact = self.direct if norm == "linf" else self.linear
         entering = {i for op in self.ops if isinstance(op, Relu | MaxPool) for i in op.inputs}
-        return tuple(sorted(i for i in entering if not isinstance(self.ops[i], Relu | MaxPool | Input)))
+        inner = (i for i in entering if not isinstance(self.ops[i], Relu | MaxPool | Input))
+        return tuple(sorted(i for i in inner if not exact[i]))
 
     @property
     def widest(self) -> int:
