@@ -1,0 +1,1 @@
+"""Certificates: what no attacker can do, whatever he tries."""
