@@ -29,9 +29,7 @@ class EOT:
     steps: int = 20
     restarts: int = 1
 
-    def run(
-        self, soft: "Soft", ball: Ball, y: Tensor, rows: Tensor, stream: Stream
-    ) -> tuple[Tensor, Tensor]:
+    def run(self, soft: "Soft", ball: Ball, y: Tensor, rows: Tensor, stream: Stream) -> tuple[Tensor, Tensor]:
         """Return the best candidates, like the ball's rows, and their margins (n,). `rows` (n,) number the noise."""
         found, best = ball.clean.clone(), torch.full((len(ball),), -math.inf, dtype=torch.float64, device=y.device)
         size = max(ball.clean[0].numel(), 1) if len(ball) else 1
@@ -84,7 +82,8 @@ class Soft:
         chances = logarithms(self.forward(noisy.flatten(0, 1)), self.output).unflatten(0, noisy.shape[:2])
         mean = chances.logsumexp(1) - math.log(noise.shape[1])
         right = mean.gather(1, y[:, None]).squeeze(1)
-        return mean.scatter(1, y[:, None], -torch.inf).amax(1) - right
+        others: Tensor = mean.scatter(1, y[:, None], -torch.inf).amax(1)
+        return others - right
 
     def slope(self, z: Tensor, noise: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return the margin (n,) and its gradient by z."""

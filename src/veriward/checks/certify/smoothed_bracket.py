@@ -36,7 +36,7 @@ class SmoothedBracket:
     @property
     def proved(self) -> Array:
         """Rows with a certificate for the right class and the whole ball, whatever came of the attack."""
-        return (self.chosen == self.y) & (self.radius > 1)
+        return np.asarray((self.chosen == self.y) & (self.radius > 1))
 
     @property
     def fallen(self) -> Array:
@@ -87,12 +87,17 @@ class SmoothedBracket:
         )
 
     def _share(
-        self, metric: str, told: Array, at: Mapping[str, Any], bound: Bound, *, false_yes: float = 0, false_no: float = 0
+        self,
+        metric: str,
+        told: Array,
+        at: Mapping[str, Any],
+        bound: Bound,
+        *,
+        false_yes: float = 0,
+        false_no: float = 0,
     ) -> Estimate:
         basis = {"k": int(told.sum()), "n": len(told), "false_yes": false_yes, "false_no": false_no}
-        return from_basis(
-            metric, {"kind": "tested", **basis}, unit="share of rows", method=METHOD, at=at, bound=bound
-        )
+        return from_basis(metric, {"kind": "tested", **basis}, unit="share of rows", method=METHOD, at=at, bound=bound)
 
     def columns(self) -> dict[str, tuple[Array, float]]:
         """Return the outcomes of the rows, each with what stands for rows that were not looked at."""

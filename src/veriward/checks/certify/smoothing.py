@@ -99,11 +99,12 @@ class Smoothing(Check):
 
         opened, effort = job.opened, Effort.of(job.settings)
         rows = sample(job, ROBUSTNESS_ROWS, len(opened.test), effort.rows, shared=True)
-        sigma, chosen = _sigma(job, threat, effort)
+        sigma, told = _sigma(job, threat, effort)
         work = Certify(threat, job.stream("noise"), effort.choose, effort.draws, effort.alpha)
         items = job.map("certify", work, [(sigma, part) for part in _parts(rows)])
-        told = {name: np.concatenate([item[name] for item in items]) for name in items[0]}
-        votes = SmoothedBracket(opened.targets["test"].cpu().numpy()[rows], alpha=effort.alpha, **told)
+        y = opened.targets["test"].cpu().numpy()[rows]
+        chosen, radius, predicted = (np.concatenate([i[name] for i in items]) for name in ("chosen", "radius", "predicted"))
+        votes = SmoothedBracket(y, chosen, radius, predicted, effort.alpha)
         found = _attacked(job, threat, effort, sigma, rows, votes)
         return Evidence(
             self.name,
@@ -114,7 +115,7 @@ class Smoothing(Check):
             rows=len(rows),
             alarms=found.alarms(opened.test.index[rows]),
             witnesses=found.witnesses,
-            assumptions=(note("smoothing.another_model", sigma=sigma, draws=effort.draws), *chosen, *_asked(opened)),
+            assumptions=(note("smoothing.another_model", sigma=sigma, draws=effort.draws), *told, *_asked(opened)),
             untested=_untested(found),
         )
 
