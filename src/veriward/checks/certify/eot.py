@@ -79,7 +79,7 @@ class Soft:
     def margin(self, z: Tensor, noise: Tensor, y: Tensor) -> Tensor:
         """Return log mean probability of the best other class minus that of y, (n,) float64; noise is (n, m, ...)."""
         noisy = z[:, None] + noise.to(z.dtype) * self.scale.to(z.device, z.dtype)
-        chances = logarithms(self.forward(noisy.flatten(0, 1)), self.output).unflatten(0, noisy.shape[:2])
+        chances: Tensor = logarithms(self.forward(noisy.flatten(0, 1)), self.output).unflatten(0, noisy.shape[:2])
         mean = chances.logsumexp(1) - math.log(noise.shape[1])
         right = mean.gather(1, y[:, None]).squeeze(1)
         others: Tensor = mean.scatter(1, y[:, None], -torch.inf).amax(1)

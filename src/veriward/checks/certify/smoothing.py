@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from veriward.checks.balls import ROBUSTNESS_ROWS, ball_threats, default_eps, refusal
-from veriward.checks.certify.smoothed_bracket import SmoothedBracket
 from veriward.checks.contract import Check, Control, Job
 from veriward.checks.registry import register
 from veriward.checks.sampling import sample
@@ -20,6 +19,7 @@ from veriward.core.threat import Threat
 
 if TYPE_CHECKING:
     from veriward.adapters.opened import Opened
+    from veriward.checks.certify.smoothed_bracket import SmoothedBracket
     from veriward.core.policy import Budget
     from veriward.core.subject import Subject
 
@@ -95,6 +95,7 @@ class Smoothing(Check):
 
     def run(self, subject: Subject, threat: Threat, *, job: Job) -> Evidence:
         """Choose the noise on training rows, certify a sample of the test rows, and attack it."""
+        from veriward.checks.certify.smoothed_bracket import SmoothedBracket
         from veriward.checks.certify.smoothing_rows import Certify
 
         opened, effort = job.opened, Effort.of(job.settings)
@@ -103,7 +104,9 @@ class Smoothing(Check):
         work = Certify(threat, job.stream("noise"), effort.choose, effort.draws, effort.alpha)
         items = job.map("certify", work, [(sigma, part) for part in _parts(rows)])
         y = opened.targets["test"].cpu().numpy()[rows]
-        chosen, radius, predicted = (np.concatenate([i[name] for i in items]) for name in ("chosen", "radius", "predicted"))
+        chosen, radius, predicted = (
+            np.concatenate([i[name] for i in items]) for name in ("chosen", "radius", "predicted")
+        )
         votes = SmoothedBracket(y, chosen, radius, predicted, effort.alpha)
         found = _attacked(job, threat, effort, sigma, rows, votes)
         return Evidence(
