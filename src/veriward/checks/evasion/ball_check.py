@@ -10,7 +10,6 @@ import numpy as np
 from veriward.checks.balls import ROBUSTNESS_ROWS, ball_threats, refusal
 from veriward.checks.contract import Check, Control, Job
 from veriward.checks.evasion.alarms import alarms
-from veriward.checks.evasion.moved import moved_evidence
 from veriward.checks.evasion.plans import EFFORTS, Effort, plan
 from veriward.checks.sampling import sample
 from veriward.core.errors import some
@@ -73,6 +72,8 @@ class BallCheck(Check):
         attacked = rows[~proved | _doubted(job, rows, proved)]
         blocks = _blocks(attacked, BLOCK if opened.format in BATCHED else WHOLE_BLOCK)
         if opened.task == "regression":
+            from veriward.checks.evasion.moved import moved_evidence
+
             moved = job.map("move", MoveRows(threat, job.stream("attack"), attacks), blocks)
             notes = _assumptions(opened, threat, 0), _untested(attacks, None)
             return moved_evidence(self, threat, opened, rows, moved, attacks, notes)
