@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from veriward.adapters.opened import open_subject
+from veriward.checks.balls import ball_threat
+from veriward.checks.evasion.ascent import PGD
 from veriward.checks.evasion.chase import Chase
-from veriward.checks.evasion.linf import linf_threat
-from veriward.checks.evasion.pgd import PGD
+from veriward.checks.evasion.goals import Misclassify
 from veriward.checks.evasion.rows import AttackRows
 from veriward.checks.evasion.square import Square
 from veriward.core.domain import ArrayDomain
@@ -53,7 +54,7 @@ def test_gradients_break_exactly_the_rows_within_reach(classes: int, kind: str) 
     subject, needed = world(classes, kind)
     for share in (0.2, 0.5, 0.8):
         eps = float(np.quantile(needed[needed > 0], share))
-        found = measure("evasion/linf", subject, threat=linf_threat("gradients", eps), **EXACT)
+        found = measure("evasion/linf", subject, threat=ball_threat("linf", "gradients", eps), **EXACT)
         broken, correct = found.outcomes["broken"], found.outcomes["correct"]
         sure = np.abs(needed - eps) > 1e-4 * eps
         assert np.array_equal(correct, needed > 0)
@@ -67,7 +68,7 @@ def test_gradients_break_exactly_the_rows_within_reach(classes: int, kind: str) 
 def test_scores_alone_break_nearly_the_same_rows_and_never_more(classes: int) -> None:
     subject, needed = world(classes, "callable")
     eps = float(np.median(needed[needed > 0]))
-    found = measure("evasion/linf", subject, threat=linf_threat("scores", eps), queries_alone=1000)
+    found = measure("evasion/linf", subject, threat=ball_threat("linf", "scores", eps), queries_alone=1000)
     broken, within = found.outcomes["broken"] == 1, (needed > 0) & (needed < eps * (1 + 1e-6))
     assert not (broken & ~within).any()
     assert broken.sum() >= 0.9 * within.sum()
@@ -78,7 +79,7 @@ def test_without_a_budget_nothing_falls_and_wrong_rows_are_no_successes(kind: st
     subject, needed = world(3, kind)
     for eps in (0.0, 1e-30, 0.5):
         found = measure(
-            "evasion/linf", subject, threat=linf_threat("scores" if kind == "callable" else "gradients", eps)
+            "evasion/linf", subject, threat=ball_threat("linf", "scores" if kind == "callable" else "gradients", eps)
         )
         assert not found.outcomes["broken"][needed <= 0].any()
         assert np.isnan(found.outcomes["spent"][needed <= 0]).all()
@@ -90,7 +91,7 @@ def test_a_tie_is_decided_as_the_model_decides_it() -> None:
     x = np.zeros((40, 2), np.float32)
     x[::2] = 1.0
     subject = subject_of(lambda rows: np.zeros((len(rows), 2)), x, np.arange(40) % 2)
-    found = measure("evasion/linf", subject, threat=linf_threat("scores", 0.1))
+    found = measure("evasion/linf", subject, threat=ball_threat("linf", "scores", 0.1))
     assert np.array_equal(found.outcomes["correct"], 1 - np.arange(40) % 2)
 
 
@@ -98,7 +99,7 @@ def test_a_tie_is_decided_as_the_model_decides_it() -> None:
 @pytest.mark.parametrize("kind", ["array", "matrix"])
 def test_batches_and_company_change_nothing(kind: str) -> None:
     subject, needed = world(4, kind)
-    threat = linf_threat("gradients", float(np.median(needed)))
+    threat = ball_threat("linf", "gradients", float(np.median(needed)))
     results = [
         measure("evasion/linf", subject, threat=threat, batch_size=size, steps=8, queries=30) for size in (1, 32, 500)
     ]
@@ -106,21 +107,21 @@ def test_batches_and_company_change_nothing(kind: str) -> None:
         for name, values in results[0].outcomes.items():
             assert values.tobytes() == other.outcomes[name].tobytes(), name
     opened = open_subject(subject, device="cpu")
-    work = AttackRows(threat, Stream.of(0, "company"), PGD(10, 3), Square(40))
+    work = AttackRows(threat, Stream.of(0, "company"), (PGD(10, 3), Square(40)))
     whole = work(opened, (list(range(ROWS)), 0))
     for rows in ([77], [3, 140, 9], list(range(100, 20, -1))):
         part = work(opened, (rows, 0))
-        for name in ("correct", "by_gradient", "by_scores", "spent"):
+        for name in ("correct", "by", "spent"):
             assert part[name].tobytes() == whole[name][rows].tobytes(), (name, rows)
 
 
 def test_company_changes_nothing_for_callables() -> None:
     subject, needed = world(4, "callable")
     opened = open_subject(subject, device="cpu")
-    work = AttackRows(linf_threat("scores", float(np.median(needed))), Stream.of(0, "company"), None, Square(60))
+    work = AttackRows(ball_threat("linf", "scores", float(np.median(needed))), Stream.of(0, "company"), (Square(60),))
     whole = work(opened, (list(range(ROWS)), 0))
     part = work(opened, ([5, 130, 40], 0))
-    assert np.array_equal(part["by_scores"], whole["by_scores"][[5, 130, 40]])
+    assert np.array_equal(part["by"], whole["by"][[5, 130, 40]])
 
 
 @pytest.mark.slow
@@ -135,7 +136,8 @@ def test_whatever_is_kept_lies_in_the_ball_and_the_bounds_in_float64(kind: str, 
     opened = open_subject(subject, device="cpu")
     for eps in (0.1, 1 / 255, 0.3):
         clean = opened.encoded("test", list(range(60)))
-        chase = Chase(opened, linf_threat("gradients", eps), clean, opened.targets["test"], torch.arange(60))
+        goal = Misclassify(opened.targets["test"], "logits", 3)
+        chase = Chase(opened, ball_threat("linf", "gradients", eps), clean, goal, torch.arange(60))
         PGD(10, 2).run(chase, Stream.of(0, "ball"))
         Square(50).run(chase, Stream.of(0, "ball"))
         chase.verify()
@@ -145,7 +147,7 @@ def test_whatever_is_kept_lies_in_the_ball_and_the_bounds_in_float64(kind: str, 
         assert (found >= bounds[0]).all()
         assert (found <= bounds[1]).all()
         assert torch.equal(chase.found[~chase.done], clean[~chase.done])
-        fallen = opened.model.labels(chase.found) != chase.y
+        fallen = opened.model.labels(chase.found) != goal.y
         assert torch.equal(fallen, chase.done)
 
 
@@ -165,7 +167,7 @@ def test_saturated_probabilities_are_attacked_as_well_as_logits(white: bool) -> 
         name: measure(
             "evasion/linf",
             subject_of(model, x, y, output=name, input={"kind": "tabular", "bounds": (-100.0, 100.0)}),
-            threat=linf_threat(access, eps),
+            threat=ball_threat("linf", access, eps),
         ).outcomes["broken"]
         for name, model in models.items()
     }
@@ -183,7 +185,7 @@ def test_a_single_column_of_scores_is_two_classes() -> None:
     needed = np.abs(x.astype(np.float64) @ weight[0].double().numpy()) / weight.abs().sum().item()
     eps = float(np.median(needed))
     subject = subject_of(Linear(weight), x, y, input={"kind": "tabular", "bounds": (-100.0, 100.0)})
-    found = measure("evasion/linf", subject, threat=linf_threat("gradients", eps))
+    found = measure("evasion/linf", subject, threat=ball_threat("linf", "gradients", eps))
     sure = np.abs(needed - eps) > 1e-4 * eps
     assert np.array_equal(found.outcomes["broken"][sure] == 1, (needed < eps)[sure])
 
@@ -222,7 +224,7 @@ def test_masked_gradients_raise_an_alarm_and_the_black_box_still_breaks_rows(mas
     model = Masked(weight, mask)
     y = model(torch.as_tensor(x)).argmax(1).numpy()
     subject = subject_of(model, x, y, input={"kind": "tabular", "bounds": (-100.0, 100.0)})
-    found = measure("evasion/linf", subject, threat=linf_threat("gradients", 0.5))
+    found = measure("evasion/linf", subject, threat=ball_threat("linf", "gradients", 0.5))
     codes = {alarm.code for alarm in found.alarms}
     assert codes & {"evasion.flat_gradients", "evasion.black_box_beats_white_box"}
     assert found.outcomes["broken"].mean() > 0.2
@@ -234,7 +236,7 @@ def test_a_model_without_gradients_is_attacked_by_its_scores() -> None:
     subject = subject_of(Masked(weight, "detach"), x, y, input={"kind": "tabular", "bounds": (-100.0, 100.0)})
     opened = open_subject(subject, device="cpu")
     assert opened.access == "scores"
-    found = measure_opened("evasion/linf", opened, linf_threat("scores", 0.5))
+    found = measure_opened("evasion/linf", opened, ball_threat("linf", "scores", 0.5))
     assert "evasion.no_gradients" in {item.code for item in found.untested}
     assert found.outcomes["broken"].mean() > 0.2
 
@@ -255,14 +257,14 @@ def test_honest_networks_raise_no_alarm(shape: tuple[int, ...]) -> None:
     kind = "image" if len(shape) == 3 else "tabular"
     subject = subject_of(model, x.numpy(), y, input={"kind": kind, "bounds": (0.0, 1.0)})
     for eps in (0.01, 0.05):
-        assert measure("evasion/linf", subject, threat=linf_threat("gradients", eps)).alarms == ()
+        assert measure("evasion/linf", subject, threat=ball_threat("linf", "gradients", eps)).alarms == ()
 
 
 def test_a_model_that_answers_at_random_raises_an_alarm() -> None:
     generator = np.random.default_rng(0)
     x = np.zeros((50, 3), np.float32)
     subject = subject_of(lambda rows: generator.normal(size=(len(rows), 2)), x, np.arange(50) % 2)
-    found = measure("evasion/linf", subject, threat=linf_threat("scores", 0.1), queries_alone=5)
+    found = measure("evasion/linf", subject, threat=ball_threat("linf", "scores", 0.1), queries_alone=5)
     assert "evasion.random_model" in {alarm.code for alarm in found.alarms}
 
 
@@ -270,7 +272,9 @@ def test_a_model_that_answers_at_random_raises_an_alarm() -> None:
 def test_examples_are_few_cheap_first_and_true(kind: str) -> None:
     subject, needed = world(3, kind)
     opened = open_subject(subject, device="cpu")
-    found = measure_opened("evasion/linf", opened, linf_threat("scores" if kind == "callable" else "gradients", 1.0))
+    found = measure_opened(
+        "evasion/linf", opened, ball_threat("linf", "scores" if kind == "callable" else "gradients", 1.0)
+    )
     assert 0 < len(found.witnesses) <= 20
     for witness in found.witnesses:
         assert found.outcomes["broken"][witness.row] == 1
@@ -301,7 +305,7 @@ def test_rows_beyond_their_range_are_attacked_in_their_other_columns() -> None:
     subject = subject_of(Linear(weight), test, y, data=data, input={"kind": "tabular"})
     needed = reach(test, weight, y)
     eps = float(np.quantile(needed, 0.3))
-    broken = measure("evasion/linf", subject, threat=linf_threat("gradients", eps)).outcomes["broken"]
+    broken = measure("evasion/linf", subject, threat=ball_threat("linf", "gradients", eps)).outcomes["broken"]
     assert broken.mean() > 0.1
 
 

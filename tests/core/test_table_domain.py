@@ -28,6 +28,11 @@ TRAIN = Table(
 )
 
 
+def ends(domain: TableDomain, clean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    ball = domain.ball(clean, PLAIN)
+    return ball.low, ball.high
+
+
 def linf(eps: float) -> Threat:
     return Threat("misclassify", "scores", {"norm": "linf", "eps": eps})
 
@@ -96,7 +101,7 @@ def test_budgets_by_change_then_eps_then_five_percent() -> None:
 def test_ten_percent_of_fifty_is_five_for_whole_numbers_too() -> None:
     domain = TableDomain((Column("n", "integer", 0, 1000, 1000, change="10%"),))
     clean = torch.tensor([[50.0], [9.0], [100.0]], dtype=torch.float64)
-    low, high = domain.box(clean, PLAIN)
+    low, high = ends(domain, clean)
     assert torch.cat([low, high], dim=1).tolist() == [[45, 55], [9, 9], [90, 110]]
 
 
@@ -121,7 +126,7 @@ def test_categories_move_only_where_that_is_said() -> None:
     clean = fitted().encode(TRAIN)
     for features, moved in (({}, False), ({"city": {"change": "any"}}, True)):
         domain = fitted(features)
-        low, high = domain.box(clean, PLAIN)
+        low, high = ends(domain, clean)
         assert bool((low[:, 3] < high[:, 3]).all()) is moved
         assert bool((low[:, 2] == high[:, 2]).all())
 
@@ -211,7 +216,7 @@ def test_rows_on_another_device_stay_there() -> None:
     """The meta device stands for a GPU: tensors of two devices cannot be mixed on it either."""
     domain = fitted({"city": {"change": "any"}}, private=["age"])
     clean = domain.encode(TRAIN).to("meta")
-    for part in domain.box(clean, PLAIN):
+    for part in ends(domain, clean):
         assert part.device.type == "meta"
     assert domain.project(clean + 1, clean, PLAIN).device.type == "meta"
     assert domain.allowed(clean, clean, PLAIN).device.type == "meta"

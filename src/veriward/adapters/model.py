@@ -134,13 +134,7 @@ class ForGradients(ForScores):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (n, classes) scores that carry gradients."""
-        forward: Callable[[Any], Tensor] | None = getattr(self.backend, "forward", None)
-        if forward is None:
-            raise CapabilityError(f"{self.backend.format}: gives no gradients; use its scores")
-        out = answer(forward, x)
-        self.counter.forwards += len(x)
-        self.counter.gradients += len(x)
-        return checked(out, len(x), len(self.classes), self.output)
+        return checked(differentiated(self, x), len(x), len(self.classes), self.output)
 
 
 class ForValues(Asked):
@@ -152,13 +146,32 @@ class ForValues(Asked):
         return one_number(raw, len(x))
 
 
-Model = ForGradients | ForScores | ForLabels | ForValues
+class ForValueGradients(ForValues):
+    """A model that predicts a number and may be differentiated by its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (n,) predictions that carry gradients."""
+        return differentiated(self, x).reshape(-1)
+
+
+Model = ForGradients | ForScores | ForLabels | ForValues | ForValueGradients
+
+
+def differentiated(model: Asked, x: Tensor) -> Tensor:
+    """Return what a backend answers with gradients back to x; CapabilityError where it has none."""
+    forward: Callable[[Any], Tensor] | None = getattr(model.backend, "forward", None)
+    if forward is None:
+        raise CapabilityError(f"{model.backend.format}: gives no gradients; use its scores")
+    out = answer(forward, x)
+    model.counter.forwards += len(x)
+    model.counter.gradients += len(x)
+    return out
 
 
 def granted(backend: Backend, access: Access, output: Output, classes: Classes) -> Model:
     """Return the model as far as the attacker may reach it."""
     if output == "value":
-        return ForValues(backend, output, classes)
+        return (ForValueGradients if access == "gradients" else ForValues)(backend, output, classes)
     if output == "labels" or access == "labels":
         return ForLabels(backend, output, classes)
     return (ForGradients if access == "gradients" else ForScores)(backend, output, classes)

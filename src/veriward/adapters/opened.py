@@ -16,6 +16,7 @@ from veriward.adapters.loading import Loading
 from veriward.adapters.model import Classes, Model, granted
 from veriward.adapters.modules import ModuleBackend
 from veriward.adapters.scan import ScanResult
+from veriward.adapters.trees.forest import Forest
 from veriward.core.data import Split, load_split
 from veriward.core.domain import Domain
 from veriward.core.errors import DataError
@@ -65,6 +66,18 @@ class Opened:
         if self.task != "classification":
             return torch.as_tensor(split.y.astype(np.float64))
         return number_labels(split.y, self.classes, f"data.{which}")
+
+    @property
+    def network(self) -> torch.nn.Module | None:
+        """The torch module, for whoever assesses the file whatever the attacker may reach; None where there is none."""
+        module = getattr(self.model.backend, "module", None)
+        return module if isinstance(module, torch.nn.Module) else None
+
+    @property
+    def forest(self) -> Forest | None:
+        """The decision trees of the file, for whoever assesses it; None where there is nothing to read."""
+        read = getattr(self.model.backend, "forest", None)
+        return read() if read is not None else None
 
     @cached_property
     def width(self) -> str:

@@ -53,8 +53,11 @@ class Job(Protocol):
     def stream(self, name: str) -> Stream:
         """Return a stream of random numbers of this check's own."""
 
-    def evidence(self, check: str) -> Evidence | None:
-        """Return the evidence of a check named in `after`, None if it did not run."""
+    def shared(self, name: str) -> Stream:
+        """Return a stream that all checks share: what they draw from it is the same, so that they speak of the same rows."""
+
+    def evidence(self, check: str, threat: Threat | None = None) -> Evidence | None:
+        """Return the evidence of a check named in `after`, None if it did not run; under the same knobs, if given."""
 
 
 class Check:

@@ -15,6 +15,8 @@ MODULES = (
     "veriward.checks.data.profile",
     "veriward.checks.data.splits",
     "veriward.checks.evasion.linf",
+    "veriward.checks.evasion.l2",
+    "veriward.checks.evasion.l1",
     "veriward.checks.leakage.loss",
     "veriward.checks.fairness.groups",
     "veriward.checks.fairness.proxies",

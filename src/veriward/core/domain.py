@@ -1,17 +1,18 @@
 """What may be done to a row: how it becomes numbers, how far an attacker may move it, how the move is told.
 
 Nobody outside a Domain indexes rows or asks for their length. `encode` gives the numbers that attacks work on, (n, ...);
-`decode` gives back what the model takes. `box` is the threat's ball intersected with the domain, in encoded numbers.
+`decode` gives back what the model takes. `ball` is what the threat allows, inside the domain, in encoded numbers.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from veriward.core.ball import Ball
 from veriward.core.data import take
 from veriward.core.errors import DataError
 from veriward.core.threat import Threat
@@ -26,11 +27,11 @@ class Domain(Protocol):
     def decode(self, z: Tensor) -> Any:
         """Return encoded rows as what a Model takes."""
 
-    def box(self, clean: Tensor, threat: Threat) -> tuple[Tensor, Tensor]:
-        """Return (low, high) of everything the attacker may reach from each clean row, like `clean`."""
+    def ball(self, clean: Tensor, threat: Threat) -> Ball:
+        """Return what the attacker may reach from each clean row."""
 
     def project(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
-        """Return the closest allowed row to each z."""
+        """Return an allowed row near each z."""
 
     def allowed(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
         """Return whether each z lies in the ball and the domain, judged apart from `project`, (n,)."""
@@ -63,6 +64,8 @@ class ArrayDomain:
     low: float
     high: float
     dtype: torch.dtype = torch.float32
+    mask: Tensor | None = field(default=None, repr=False, compare=False)  # of eps, like a row: 0 cannot be touched
+    mask_hash: str = ""  # tells masks apart where a domain is compared or hashed
 
     def encode(self, x: Any, rows: Any = None) -> Tensor:
         """Return float numbers of the rows; DataError names a row that is not finite or violates the bounds."""
@@ -87,30 +90,36 @@ class ArrayDomain:
         """Return z itself: models of arrays take arrays."""
         return z
 
-    def box(self, clean: Tensor, threat: Threat) -> tuple[Tensor, Tensor]:
-        """Return the L-infinity ball of radius eps inside the bounds."""
-        eps, centre = float(threat.knobs["eps"]), clean.double()
-        low = torch.minimum((centre - eps).clamp(min=self.low), centre)  # the row itself is always inside
-        high = torch.maximum((centre + eps).clamp(max=self.high), centre)
-        return inward(low, high, clean.dtype)
+    def ball(self, clean: Tensor, threat: Threat) -> Ball:
+        """Return the ball of radius eps inside the bounds; a mask scales eps number by number."""
+        radii, centre = self._radii(clean, threat), clean.double()
+        low = torch.minimum((centre - radii).clamp(min=self.low), centre)  # the row itself is always inside
+        high = torch.maximum((centre + radii).clamp(max=self.high), centre)
+        small, large = inward(low, high, clean.dtype)
+        return Ball(clean, small, large, radii.to(clean.dtype).expand_as(clean), threat.knobs.get("norm", "linf"))
+
+    def _radii(self, clean: Tensor, threat: Threat) -> Tensor:
+        """Return each number's budget, float64, like one row or like all."""
+        eps = float(threat.knobs["eps"])
+        if self.mask is None:
+            return torch.full((1,) * clean.ndim, eps, dtype=torch.float64, device=clean.device)
+        return eps * self.mask.to(clean.device).double().expand(clean.shape[1:])[None]
 
     def project(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
-        """Clamp into the box."""
-        low, high = self.box(clean, threat)
-        return z.clamp(min=low, max=high)
+        """Clamp into the ball."""
+        return self.ball(clean, threat).project(z)
 
     def allowed(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
-        """Return whether z is within eps and within the bounds, in float64."""
-        exact = z.double().flatten(1)
-        near = (exact - clean.double().flatten(1)).abs().amax(1) <= float(threat.knobs["eps"]) * (1 + 1e-12)
-        same = (z == clean).flatten(1)  # an untouched number may stand a rounding error beyond the bound
-        return near & (same | ((exact >= self.low) & (exact <= self.high))).all(1)
+        """Return whether z is within its budget and within the bounds, in float64."""
+        exact, same = z.double().flatten(1), (z == clean).flatten(1)
+        # an untouched number may stand a rounding error beyond the bound
+        inside = (same | ((exact >= self.low) & (exact <= self.high))).all(1)
+        return (self.distance(z, clean, threat) <= 1 + 1e-12) & inside
 
     def distance(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
-        """Return the L-infinity distance over eps."""
-        eps = float(threat.knobs["eps"])
-        moved = (z.double() - clean.double()).flatten(1).abs().amax(1)
-        return moved / eps if eps else moved
+        """Return the distance over eps, (n,) float64."""
+        radii = self._radii(clean, threat).expand_as(clean)
+        return Ball(clean, clean, clean, radii, threat.knobs.get("norm", "linf")).share(z)
 
     def describe(self, z: Tensor, clean: Tensor) -> str:
         """Return e.g. "±0.031": no value moves farther."""

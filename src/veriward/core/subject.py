@@ -28,6 +28,17 @@ def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
+def _amount(text: str, wanted: str) -> str:
+    """Return an amount like "10%" or "0.5"; ValueError with what was wanted for anything that is not positive."""
+    try:
+        positive = 0 < float(text.removesuffix("%").strip()) < math.inf
+    except ValueError:
+        positive = False
+    if not positive:
+        raise ValueError(wanted)
+    return text
+
+
 def _distinct(values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
     shown = [f"{value:g}" if isinstance(value, float) else value for value in values or ()]
     if len(set(shown)) < len(shown):
@@ -120,13 +131,7 @@ class Feature(Section):
     @classmethod
     def _is_change(cls, text: str | None) -> str | None:
         if text is not None and text != "any":
-            amount = text.removesuffix("%").strip()
-            try:
-                positive = 0 < float(amount) < math.inf
-            except ValueError:
-                positive = False
-            if not positive:
-                raise ValueError("want '10%' (of the row's value), '0.5' (raw units) or 'any'")
+            _amount(text, "want '10%' (of the row's value), '0.5' (raw units) or 'any'")
         return text
 
 
@@ -136,7 +141,16 @@ class Evasion(Section):
     norm: Annotated[tuple[Norm, ...], BeforeValidator(_listed), Field(min_length=1)] = ("linf",)
     eps: Annotated[tuple[Positive, ...], BeforeValidator(_listed), Field(min_length=1)] | None = None
 
+    mask: Any = None  # of eps, in the shape of a row: a .npy file or an array of shares; 0 cannot be touched
+    tolerance: str | None = None  # of regression: a prediction moved farther is a success; default "10%"
+    plan: Literal["standard", "strict-autoattack"] = "standard"
+
     _once = field_validator("norm", "eps")(_distinct)
+
+    @field_validator("tolerance")
+    @classmethod
+    def _is_tolerance(cls, text: str | None) -> str | None:
+        return text if text is None else _amount(text, "want '10%' (of the prediction) or '0.5' (units of the target)")
 
 
 class ThreatSection(Section):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from veriward.core.ball import Ball
 from veriward.core.data import Table, take
 from veriward.core.domain import inward
 from veriward.core.errors import DataError, some
@@ -106,10 +107,18 @@ class TableDomain:
         low, high = (clean.new_tensor([getattr(c, end) for c in self.columns]) for end in ("low", "high"))
         return torch.minimum(clean, low), torch.maximum(clean, high)
 
-    def box(self, clean: Tensor, threat: Threat) -> tuple[Tensor, Tensor]:
-        """Return each row's budget inside the ranges."""
+    def _radii(self, clean: Tensor, threat: Threat) -> Tensor:
         eps = threat.knobs.get("eps")
-        radii = torch.stack([c.radius(clean[:, i], eps) for i, c in enumerate(self.columns)], dim=1)
+        return torch.stack([c.radius(clean[:, i], eps) for i, c in enumerate(self.columns)], dim=1)
+
+    @cached_property
+    def jump(self) -> Tensor:
+        """Which columns have no distances, (columns,): any change of them costs the whole budget under L2 and L1."""
+        return torch.tensor([c.kind not in NUMBERS for c in self.columns])
+
+    def ball(self, clean: Tensor, threat: Threat) -> Ball:
+        """Return each row's budgets inside the ranges. Under L2 and L1 the shares of the budgets add up."""
+        radii = self._radii(clean, threat).nan_to_num(0.0)
         floor, ceiling = self._ranges(clean)
         low, high = inward(torch.maximum(clean - radii, floor), torch.minimum(clean + radii, ceiling), clean.dtype)
         slack = 1e-9  # a budget of "10 %" of 50 is 5 in decimal, and 4.999... in binary
@@ -117,25 +126,24 @@ class TableDomain:
         whole_low, whole_high = torch.ceil(low - slack), torch.floor(high + slack)
         low, high = torch.where(whole, whole_low, low), torch.where(whole, whole_high, high)
         stays = ~movable | torch.isnan(clean) | (whole & (low > high))
-        return torch.where(stays, clean, low), torch.where(stays, clean, high)
+        ends = (torch.where(stays, clean, low), torch.where(stays, clean, high))
+        return Ball(clean, *ends, radii, threat.knobs.get("norm", "linf"), whole, self.jump)
 
     def project(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
-        """Clamp into the box, whole numbers rounded."""
-        low, high = self.box(clean, threat)
-        rounded = torch.where(self.whole.to(clean.device) & (low < high), torch.round(z), z)
-        return torch.minimum(torch.maximum(rounded, low), high)
+        """Clamp into the ball, whole numbers made whole."""
+        return self.ball(clean, threat).project(z)
 
     def allowed(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
         """Return whether each row keeps budgets, types and rules; judged apart from `project`."""
         same = (z == clean) | (torch.isnan(z) & torch.isnan(clean))
-        eps = threat.knobs.get("eps")
-        radii = torch.stack([c.radius(clean[:, i], eps) for i, c in enumerate(self.columns)], dim=1)
+        radii = self._radii(clean, threat)
         near = (z - clean).abs() <= radii * (1 + 1e-9) + 1e-9 + 1e-15 * clean.abs()  # the sum itself is rounded
         low, high = self._ranges(clean)
         typed = ~self.whole.to(z.device) | (z == torch.round(z))
-        return (same | (self.movable.to(z.device) & near & typed & (z >= low) & (z <= high))).all(1) & self.keeps_rules(
-            z
-        )
+        kept = (same | (self.movable.to(z.device) & near & typed & (z >= low) & (z <= high))).all(1)
+        if threat.knobs.get("norm", "linf") != "linf":
+            kept = kept & (self.distance(z, clean, threat) <= 1 + 1e-9)
+        return kept & self.keeps_rules(z)
 
     def keeps_rules(self, z: Tensor) -> Tensor:
         """Return whether each row keeps every rule, (n,)."""
@@ -147,11 +155,9 @@ class TableDomain:
         return kept
 
     def distance(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
-        """Return the largest share of a column's budget that each row spends, (n,)."""
-        eps = threat.knobs.get("eps")
-        radii = torch.stack([c.radius(clean[:, i], eps) for i, c in enumerate(self.columns)], dim=1)
-        spent = (z - clean).abs().nan_to_num(0.0)
-        return torch.where(spent > 0, spent / radii.clamp(min=1e-300), spent).amax(1)
+        """Return how much of the budgets each row spends, (n,): the largest share, or the norm of all shares."""
+        radii = self._radii(clean, threat).nan_to_num(0.0)
+        return Ball(clean, clean, clean, radii, threat.knobs.get("norm", "linf"), jump=self.jump).share(z)
 
     def describe(self, z: Tensor, clean: Tensor) -> str:
         """Return e.g. "income +4 %"; values of private columns are not told."""

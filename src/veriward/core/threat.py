@@ -30,10 +30,12 @@ class Threat:
         """Return the threat that `to_dict` wrote."""
         return cls(**data)
 
-    def suffix(self) -> str:
-        """Return what tells this threat from its siblings in a finding's id.
+    def suffix(self, *, norm: bool = False) -> str:
+        """Return what tells this threat from its siblings in a finding's id; with the norm, where they differ in that.
 
-        >>> Threat("misclassify", "scores", {"norm": "linf", "eps": 0.1}).suffix()
-        '@eps=0.1'
+        >>> Threat("misclassify", "scores", {"norm": "linf", "eps": 0.1}).suffix(norm=True)
+        '@norm=linf,eps=0.1'
         """
-        return f"@eps={self.knobs['eps']:g}" if self.knobs.get("eps") is not None else ""
+        told = [f"norm={self.knobs['norm']}"] if norm and "norm" in self.knobs else []
+        told += [f"eps={self.knobs['eps']:g}"] if self.knobs.get("eps") is not None else []
+        return "@" + ",".join(told) if told else ""

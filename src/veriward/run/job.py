@@ -8,6 +8,7 @@ from veriward.core.canonical import digest, plain
 from veriward.core.evidence import Cost, Evidence
 from veriward.core.progress import Progress, Silent
 from veriward.core.streams import Stream
+from veriward.core.threat import Threat
 from veriward.run.engine import Engine, Work
 
 if TYPE_CHECKING:
@@ -85,6 +86,11 @@ class RunJob:
         """Return a stream of the seed, the check and the name: the same for two models, so that they can be compared."""
         return Stream.of(self.seed, f"{self.check}/{name}")
 
-    def evidence(self, check: str) -> Evidence | None:
-        """Return the evidence of a check that ran before."""
-        return next((evidence for evidence in self.found.values() if evidence.check == check), None)
+    def shared(self, name: str) -> Stream:
+        """Return a stream of the seed and the name alone, the same for every check."""
+        return Stream.of(self.seed, f"shared/{name}")
+
+    def evidence(self, check: str, threat: Threat | None = None) -> Evidence | None:
+        """Return the evidence of a check that ran before, under the same norm and eps if a threat is given."""
+        found = (evidence for evidence in self.found.values() if evidence.check == check)
+        return next((e for e in found if threat is None or dict(e.threat.knobs) == dict(threat.knobs)), None)

@@ -70,7 +70,8 @@ def make_plan(opened: "Opened", *, patterns: Sequence[str] | None, budget: Budge
     for check in _in_order(chosen):
         try:
             reason = _refusal(check, opened)
-            found = [] if reason else _plan_check(check, opened, budget, seed, parts)
+            before = [item.key for item in planned if item.check.name in check.after]
+            found = [] if reason else _plan_check(check, opened, budget, seed, parts, before)
         except Exception as error:  # one check never ends the run
             reason, found = None, [_broken(check, seed, parts, error)]
         planned += found
@@ -100,14 +101,18 @@ def _refusal(check: Check, opened: "Opened") -> Note | None:
     return check.refuse(opened)
 
 
-def _plan_check(check: Check, opened: "Opened", budget: Budget, seed: int, parts: Mapping[str, str]) -> list[Planned]:
+def _plan_check(
+    check: Check, opened: "Opened", budget: Budget, seed: int, parts: Mapping[str, str], before: Sequence[str]
+) -> list[Planned]:
+    """Return one finding to come per threat; what the check reads of others' evidence is part of its key."""
     threats = check.threats(opened)
     settings = check.settings(budget)
     read = {part: parts[part] for part in (*check.reads, "resolved")}
-    planned = []
+    planned, norms = [], len({threat.knobs.get("norm") for threat in threats}) > 1
     for threat in threats:
-        name = check.name + (threat.suffix() if len(threats) > 1 else "")
-        key = digest(check.name, check.version, plain(settings), plain(threat.to_dict()), seed, read)
+        name = check.name + (threat.suffix(norm=norms) if len(threats) > 1 else "")
+        told = [check.name, check.version, plain(settings), plain(threat.to_dict()), seed, read]
+        key = digest(*told, *([list(before)] if before else []))
         planned.append(Planned(name, check, threat, settings, key))
     return planned
 

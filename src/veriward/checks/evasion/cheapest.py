@@ -31,9 +31,8 @@ def _try(chase: Chase, where: Tensor, trial: Tensor) -> Tensor:
 def _take_back(chase: Chase, where: Tensor, domain: TableDomain) -> None:
     """Undo one column after the other, the one that spends least of its budget first."""
     columns = domain.movable.nonzero().squeeze(1).to(chase.clean.device)
-    clean = chase.clean[where]
-    low, high = domain.box(clean, chase.threat)
-    reach = torch.maximum(high - clean, clean - low).clamp(min=1e-300)
+    clean, ball = chase.clean[where], chase.ball(where)
+    reach = torch.maximum(ball.high - clean, clean - ball.low).clamp(min=1e-300)
     spent = ((chase.found[where] - clean).abs() / reach)[:, columns].nan_to_num(0.0)
     order = columns[spent.argsort(dim=1, stable=True)]
     for turn in range(len(columns)):
@@ -45,12 +44,12 @@ def _take_back(chase: Chase, where: Tensor, domain: TableDomain) -> None:
 
 def _shorten(chase: Chase, where: Tensor) -> None:
     """Bisect the straight way from the clean row to the success."""
-    clean, far = chase.clean[where], chase.found[where].clone()
+    clean, far, ball = chase.clean[where], chase.found[where].clone(), chase.ball(where)
     low = torch.zeros(len(where), dtype=clean.dtype, device=clean.device)
     high = torch.ones_like(low)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         part = middle.view(-1, *[1] * (clean.ndim - 1))
         way = torch.where(far == clean, clean, clean + part * (far - clean))
-        works = _try(chase, where, chase.opened.domain.project(way, clean, chase.threat))
+        works = _try(chase, where, ball.project(way))
         low, high = torch.where(works, low, middle), torch.where(works, middle, high)

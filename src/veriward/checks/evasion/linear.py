@@ -1,33 +1,36 @@
 """Controls of evasion: on a linear model the share of rows within reach of eps is a formula.
 
-A row x of class y falls within eps exactly if its margin is below eps times the 1-norm of the weights (L-infinity).
+A row x of class y falls within eps exactly if its margin is below eps times the dual norm of the weights.
 """
 
 import torch
 from torch import Tensor, nn
 
+from veriward.checks.balls import ball_threat
 from veriward.checks.contract import Control
-from veriward.checks.evasion.linf import linf_threat
+from veriward.core.ball import Norm
 from veriward.core.streams import Stream
-from veriward.core.subject import Subject
+from veriward.core.subject import Access, Subject
 
 ROWS, COLUMNS, REACH = 200, 20, 100.0
 NEAR = (0.45, 0.55)  # around the truth of one half
+DUAL = {"linf": 1.0, "l2": 2.0, "l1": float("inf")}
 
 
-def linear_controls(*, gradients: bool, table: bool) -> tuple[Control, ...]:
+def linear_controls(norm: Norm, *, access: Access, table: bool) -> tuple[Control, ...]:
     """Return a subject of which half the rows fall, and the same one with no budget, of which none does."""
     stream = Stream.of(0, "linear control")
     x = stream.child("x").normal(torch.arange(ROWS), (COLUMNS,))
     weight = stream.child("w").normal(torch.arange(1), (COLUMNS,))[0]
     margin = (x @ weight).abs()
-    eps = float((margin / weight.abs().sum()).median())
+    eps = float((margin / torch.linalg.vector_norm(weight, DUAL[norm])).median())
+    gradients = access == "gradients"
     subject = _subject(x, weight, gradients=gradients, table=table)
-    access = "gradients" if gradients else "scores"
     path = f"{'white' if gradients else 'black'} box, {'table' if table else 'array'}"
+    threats = [ball_threat(norm, "gradients" if gradients else "scores", radius) for radius in (eps, 0.0)]
     return (
-        Control(f"linear, {path}", subject, linf_threat(access, eps), {"robust_accuracy": NEAR}),
-        Control(f"no budget, {path}", subject, linf_threat(access, 0.0), {"robust_accuracy": (1.0, 1.0)}),
+        Control(f"linear, {path}", subject, threats[0], {"robust_accuracy": NEAR}),
+        Control(f"no budget, {path}", subject, threats[1], {"robust_accuracy": (1.0, 1.0)}),
     )
 
 

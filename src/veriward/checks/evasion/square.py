@@ -5,10 +5,12 @@ try values between the ends, since trees answer to thresholds, not to size.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from veriward.checks.evasion.attack import Reads
 from veriward.checks.evasion.chase import Chase
 from veriward.core.streams import Stream
 
@@ -20,35 +22,32 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10 000 queries
 class Square:
     """Change a random part to an end of the box; keep it if the margin rises."""
 
+    name: ClassVar[str] = "square"
+    reads: ClassVar[Reads] = "scores"
+
     queries: int = 300
 
     def run(self, chase: Chase, stream: Stream) -> None:
         """Attack the active rows; successes are noted in the chase."""
         where = chase.active
-        if not len(where):
-            return
-        stream = stream.child("square")
-        clean, rows = chase.clean[where], chase.rows[where]
-        low, high = chase.opened.domain.box(clean, chase.threat)
-        z = chase.opened.domain.project(_stripes(low, high, rows, stream), clean, chase.threat)
-        z = _choose(_allowed(chase, z, where), z, clean)
+        rows, ball = chase.rows[where], chase.ball(where)
+        z = ball.project(_stripes(ball.low, ball.high, rows, stream))
+        z = _choose(_allowed(chase, z, where), z, ball.clean)
         answer = chase.ask(z, where)
-        best, keep = answer.margin, ~chase.observe(where, z, answer.fooled)
+        best, keep = answer.margin, ~chase.observe(where, z, answer)
         for query in range(1, self.queries):
             if not bool(keep.all()):
-                where, clean, rows, low, high, z, best = (
-                    part[keep] for part in (where, clean, rows, low, high, z, best)
-                )
+                where, ball, rows, z, best = where[keep], ball[keep], rows[keep], z[keep], best[keep]
             if not len(where):
                 return
             share = share_at(query, self.queries)
-            move = _window if clean.ndim >= 3 else _columns
-            trial = chase.opened.domain.project(move(z, low, high, rows, share, query, stream), clean, chase.threat)
+            move = _window if z.ndim >= 3 else _columns
+            trial = ball.project(move(z, ball.low, ball.high, rows, share, query, stream))
             answer = chase.ask(trial, where)
             # ties are taken, too: scores of trees and neighbours have plateaus, which only a drifting search crosses
             better = (answer.margin >= best) & _allowed(chase, trial, where)
             z, best = _choose(better, trial, z), torch.where(better, answer.margin, best)
-            keep = ~chase.observe(where, trial, answer.fooled)
+            keep = ~chase.observe(where, trial, answer)
 
 
 def share_at(query: int, queries: int) -> float:
