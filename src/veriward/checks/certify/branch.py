@@ -12,6 +12,7 @@ import numpy as np
 
 from veriward.adapters.trees.forest import Bools, Floats, Ints
 from veriward.checks.certify.clique import Longs, Nodes, Space, Tasks
+from veriward.checks.certify.in_reach import begin
 
 AT_ONCE = 16  # nodes of a task that are looked at together
 MOST = 1 << 21  # entries of leaves that are compared at once
@@ -32,7 +33,7 @@ class Verdicts:
 def search(space: Space, row: Longs, values: Floats, offset: Floats, budget: Floats, *, level: Floats, nodes: int) -> Verdicts:
     """Decide for each task whether offset + the values of leaves (tasks, leaves) can be at or above `level` (tasks,)."""
     count, width = len(row), space.costs.boxes.forest.width
-    out = Verdicts(np.zeros(count, bool), np.zeros(count, bool), np.zeros((count, width), np.int32), np.zeros(count, np.int64))
+    out = Verdicts(np.ones(count, bool), np.zeros(count, bool), np.zeros((count, width), np.int32), np.zeros(count, np.int64))
     step = max(1, MOST // max(1, AT_ONCE * len(space.feature)))
     for start in range(0, count, step):
         part = np.arange(start, min(count, start + step))
@@ -54,7 +55,7 @@ class _Run:
 
     def go(self) -> None:
         """Search until every task is decided or out of nodes."""
-        tasks, stack = self._start()
+        tasks, stack = begin(self.space, self.row, self.values, self.offset, self.budget)
         while len(stack):
             turn = _latest(stack.task, AT_ONCE)
             looked, stack = stack[turn], stack[~turn]
@@ -70,63 +71,15 @@ class _Run:
             if len(looked):
                 stack = stack.and_(self._split(tasks, looked, reach))
                 stack = stack[np.argsort(stack.task, kind="stable")]
-            stack = stack[~self._ended(tasks)[stack.task]]
-        mine = self.number
-        self.out.held[mine] = ~self.out.met[mine] & (self.out.nodes[mine] < self.most)
+            stack = self._unfinished(stack)
+        self.out.held[self.number] &= ~self.out.met[self.number]
 
-    def _ended(self, tasks: Tasks) -> Bools:
-        return np.asarray(self.out.met[self.number] | (self.out.nodes[self.number] >= self.most))
-
-    def _start(self) -> tuple[Tasks, Nodes]:
-        """Tasks with the leaves in reach alone: trees of which one leaf is left move into the offset."""
-        space, count = self.space, len(self.row)
-        roots = space.roots(self.row, self.budget, np.arange(count))
-        boxes = space.costs.boxes
-        every = np.broadcast_to(np.arange(len(boxes.leaf), dtype=np.int32), (count, 1, len(boxes.leaf)))
-        whole = Tasks(space, self.row, self.offset, every, self.values[:, None], self.budget)
-        reach = whole.reach(roots)[:, 0]
-        inside = np.add.reduceat(reach, boxes.tree_starts, axis=1, dtype=np.int32) if len(boxes.tree_starts) else reach[:, :0]
-        spread = self._spread(reach)
-        open_ = (inside > 1) & (spread > 0)
-        offset = self.offset + self._decided(reach, open_)
-        leaf, value = self._tables(reach, open_, spread)
-        return Tasks(space, self.row, offset, leaf, value, self.budget), roots
-
-    def _spread(self, reach: Bools) -> Floats:
-        starts = self.space.costs.boxes.tree_starts
-        if not len(starts):
-            return np.zeros((len(reach), 0))
-        top = np.maximum.reduceat(np.where(reach, self.values, -np.inf), starts, axis=1)
-        bottom = np.minimum.reduceat(np.where(reach, self.values, np.inf), starts, axis=1)
-        return np.asarray(top - bottom)
-
-    def _decided(self, reach: Bools, open_: Bools) -> Floats:
-        """The sum over trees that are decided, (tasks,): their leaves in reach are worth the same."""
-        starts = self.space.costs.boxes.tree_starts
-        if not len(starts):
-            return np.zeros(len(reach))
-        top = np.maximum.reduceat(np.where(reach, self.values, -np.inf), starts, axis=1)
-        return np.asarray(np.where(open_, 0.0, top).sum(1))
-
-    def _tables(self, reach: Bools, open_: Bools, spread: Floats) -> tuple[Ints, Floats]:
-        """Leaves of undecided trees, the trees that matter most first, padded to an even number of trees."""
-        space, boxes = self.space, self.space.costs.boxes
-        trees = int(open_.sum(1).max(initial=0))
-        trees += trees % 2
-        order = np.argsort(np.where(open_, -spread, np.inf), axis=1, kind="stable")
-        place = np.empty_like(order)
-        np.put_along_axis(place, order, np.arange(order.shape[1])[None], axis=1)
-        kept = reach & open_[:, boxes.tree]
-        task, leaf = np.nonzero(kept)
-        tree = boxes.tree[leaf]
-        before = np.cumsum(kept, axis=1) - kept
-        slot = (before - before[:, boxes.tree_starts][:, boxes.tree])[task, leaf] if len(leaf) else leaf
-        table = np.full((len(reach), trees, int(slot.max(initial=0)) + 1), space.nowhere, np.int32)
-        table[:, :, 0] = space.anywhere
-        value = np.zeros(table.shape)
-        table[task, place[task, tree], slot] = leaf
-        value[task, place[task, tree], slot] = self.values[task, leaf]
-        return table, value
+    def _unfinished(self, stack: Nodes) -> Nodes:
+        """Return the nodes of tasks that go on; a task that has looked at enough of them proves nothing."""
+        number = self.number[stack.task]
+        spent = self.out.nodes[number] >= self.most
+        self.out.held[number[spent]] = False
+        return stack[~(spent | self.out.met[number])]
 
     def _split(self, tasks: Tasks, looked: Nodes, reach: Bools) -> Nodes:
         """Return the children of nodes, worst first; a node in which no tree is undecided ends its task."""

@@ -18,6 +18,7 @@ from veriward.checks.certify.boxes import Boxes
 from veriward.checks.certify.reach import Costs
 
 Longs = npt.NDArray[np.int64]
+NEVER = 1 << 30  # a cell that no input has
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +62,21 @@ class Tasks:
     def __len__(self) -> int:
         return len(self.row)
 
+    def __getitem__(self, keep: Any) -> "Tasks":
+        kept = Tasks(self.space, *(part[keep] for part in (self.row, self.offset, self.leaf, self.value, self.budget)))
+        kept.__dict__["entries"] = tuple(part[keep] for part in self.entries)
+        return kept
+
     @cached_property
-    def entries(self) -> tuple[Ints, Ints, Ints, Bools, Ints]:
-        """The leaves' entries, (tasks, trees, leaves, entries): feature, first, last, gap, set number."""
+    def entries(self) -> tuple[Longs, Ints, Ints]:
+        """The leaves' entries, (tasks, trees, leaves, entries): input, first cell, last cell."""
         space, leaf = self.space, self.leaf
-        return (space.feature[leaf], space.first[leaf], space.last[leaf], space.gap[leaf], space.set_number[leaf])
+        return space.feature[leaf].astype(np.int64), space.first[leaf], space.last[leaf]
+
+    def of(self, part: npt.NDArray[Any], task: Longs | None = None) -> npt.NDArray[Any]:
+        """Return what `part` (leaves, entries) says of the leaves of some tasks."""
+        leaf = self.leaf if task is None else self.leaf[task if len(self.leaf) > 1 else np.zeros_like(task)]
+        return np.asarray(part[leaf])
 
     @cached_property
     def meets(self) -> Bools:
@@ -87,29 +98,33 @@ class Tasks:
 
     def reach(self, nodes: Nodes) -> Bools:
         """Return which leaves meet each node within the budget, (nodes, trees, leaves)."""
-        feature, first, last, gap, set_number = (part[nodes.task] for part in self.entries)
-        at = np.arange(len(nodes))[:, None, None, None]
-        low, high = nodes.first[at, feature], nodes.last[at, feature]
-        meets = np.maximum(low, first) <= np.minimum(high, last)
+        shared = len(self.leaf) == 1 < len(self.row)
+        feature, first, last = (part if shared else part[nodes.task] for part in self.entries)
+        width = nodes.first.shape[1]
+        at = feature + (np.arange(len(nodes)) * width)[:, None, None, None]
+        low, high = nodes.first.take(at), nodes.last.take(at)
+        meets = (low <= last) & (first <= high)
         if (nodes.first < 0).any():
-            meets |= (low < 0) & gap
+            meets = np.where(low < 0, self.of(self.space.gap, nodes.task), meets)
         if len(self.space.sets):
-            meets = np.where(set_number < 0, meets, self.space.met(nodes)[at, np.maximum(set_number, 0)])
+            number = self.of(self.space.set_number, nodes.task)
+            in_set = self.space.met(nodes)[np.arange(len(nodes))[:, None, None, None], np.maximum(number, 0)]
+            meets = np.where(number < 0, meets, in_set)
         reached = meets.all(3)
         if self.space.costs.norm != "linf":
-            reached &= self._affordable(nodes, feature, np.maximum(low, first), np.minimum(high, last), set_number)
-        return reached
+            reached &= self._affordable(nodes, feature, np.maximum(low, first), np.minimum(high, last))
+        return np.asarray(reached)
 
-    def _affordable(self, nodes: Nodes, feature: Ints, low: Ints, high: Ints, set_number: Ints) -> Bools:
+    def _affordable(self, nodes: Nodes, feature: Longs, low: Ints, high: Ints) -> Bools:
         """Under L2 and L1 the costs of all inputs add up: which leaves the budget still pays for."""
-        space, row = self.space, self.row[nodes.task]
-        base = space.base(nodes, row)
-        at, rows = np.arange(len(nodes))[:, None, None, None], row[:, None, None, None]
-        cell = np.minimum(np.maximum(space.costs.home[rows, feature], low), high)
-        most = space.costs.boxes.starts[feature + 1] - space.costs.boxes.starts[feature] - 1
-        spent = space.costs.spent[rows, space.costs.boxes.starts[feature] + np.clip(cell, 0, most)]
+        space, row, costs = self.space, self.row[nodes.task], self.space.costs
+        base, starts = space.base(nodes, row), costs.boxes.starts.astype(np.int64)
+        rows, at = row[:, None, None, None], np.arange(len(nodes))[:, None, None, None]
+        cell = np.maximum(np.minimum(np.maximum(costs.home[rows, feature], low), high), 0)
+        spent = costs.spent.ravel()[rows * costs.spent.shape[1] + starts[feature] + cell]
         if len(space.sets):
-            spent = np.where(set_number >= 0, space.set_spent[rows, np.maximum(set_number, 0)], spent)
+            number = self.of(self.space.set_number, nodes.task)
+            spent = np.where(number >= 0, space.set_spent[rows, np.maximum(number, 0)], spent)
         more = np.maximum(np.where(nodes.first[at, feature] < 0, 0.0, spent) - base[at, feature], 0.0)
         left = self.budget[nodes.task] - base.sum(1)
         return np.asarray(more.sum(3) <= left[:, None, None] + 1e-12)
@@ -127,6 +142,7 @@ class Space:
         self.feature = self._extended(boxes.feature, most, width, (width, width))
         self.first = self._extended(boxes.first, most, 0, (1, 0))
         self.last = self._extended(boxes.last, most, 0, (0, 0))
+        self.first[self.first > self.last] = NEVER  # a leaf that no number leads to
         self.gap = self._extended(boxes.gap, most, True, (False, True)).astype(bool)
         self.set_number = self._extended(boxes.set_number, most, -1, (-1, -1))
         self.sets = boxes.sets

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from veriward.adapters.opened import Opened
 from veriward.adapters.trees.forest import Bools, Floats, Forest, Ints
+from veriward.checks.certify.boxes import Boxes
 from veriward.checks.certify.reach import Around, Choices
 from veriward.core.ball import Ball
 from veriward.core.errors import ModelError
@@ -49,9 +50,11 @@ class View:
             whole[i] = False
         return Around(clean, low, high, radii, ball.norm, whole, jump, choices)
 
-    def encoded(self, clean: Tensor, around: Around, points: Floats) -> Tensor:
+    def encoded(self, boxes: Boxes, clean: Tensor, around: Around, points: Floats) -> Tensor:
         """Return encoded rows (k, columns) like `clean`, with the inputs of the trees at `points` (k, width)."""
         z = clean.clone()
+        if z.dtype == torch.float32:
+            points = _single(boxes, points)
         moved = ~((points == around.clean) | (np.isnan(points) & np.isnan(around.clean)))
         for i in np.flatnonzero(moved.any(0)).tolist():
             values = points[:, i]
@@ -144,6 +147,14 @@ def _choice_costs(
         spent = np.square(spent)
     inside = (codes >= low[:, None]) & (codes <= high[:, None])
     return np.where(inside | (moved == 0), spent, np.inf)
+
+
+def _single(boxes: Boxes, points: Floats) -> Floats:
+    """Points as float32 numbers in the same cells, where there are any."""
+    cell, rounded = boxes.cell(points), points.astype(np.float32)
+    now = boxes.cell(rounded.astype(np.float64))
+    inward = np.where(now > cell, -np.inf, np.inf).astype(np.float32)
+    return np.where(now == cell, rounded, np.nextafter(rounded, inward)).astype(np.float64)
 
 
 def _float64(part: Tensor) -> Floats:
