@@ -42,4 +42,8 @@ def plan(opened: "Opened", norm: "Norm", effort: Effort) -> "tuple[Attack, ...]"
 
     if hasattr(opened.model, "forward"):
         return PGD(effort.steps, effort.restarts), Square(effort.queries)
+    if hasattr(opened.model, "trees"):
+        from veriward.checks.evasion.leaves import LeafSearch
+
+        return LeafSearch(climbs=effort.restarts), Square(effort.queries)
     return (Square(effort.queries_alone),)

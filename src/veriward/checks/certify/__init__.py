@@ -1,0 +1,1 @@
+"""Proofs that no change within a budget turns a decision."""
