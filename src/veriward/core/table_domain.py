@@ -161,7 +161,16 @@ class TableDomain:
     def settle(self, z: Tensor, ball: Ball) -> Tensor:
         """Return the row of a ball that z stands for: whole numbers made whole, one 1 in each one-hot block."""
         near = ball.project(z)
+        if ball.norm != "linf" and bool(self.jump.any()):
+            near = self._single_jumps(near, z, ball)
         return chosen(near, z, ball, self.blocks) if self.blocks else near
+
+    def _single_jumps(self, near: Tensor, z: Tensor, ball: Ball) -> Tensor:
+        """Under L2 and L1 a category moves only alone and whole: there is no way between two codes."""
+        code, jump = torch.minimum(torch.maximum(torch.round(z), ball.low), ball.high), self.jump.to(z.device)
+        moved = jump & (code != ball.clean) & ~torch.isnan(ball.clean)
+        single = (moved.sum(1) == 1) & (moved | (z == ball.clean) | torch.isnan(ball.clean)).all(1)
+        return torch.where(jump, torch.where(single[:, None], code, ball.clean), near)
 
     def allowed(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
         """Return whether each row keeps budgets, types and rules; judged apart from `project`."""
