@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from veriward.adapters.model import Backend, Classes, answer
 from veriward.core.data import Split, Table
 from veriward.core.domain import Domain
@@ -73,14 +74,20 @@ def _check_kept(domain: TableDomain, splits: Mapping[str, Split | None]) -> None
         z = domain.encode(split.x)
         broken = {rule.name: ~domain.keeps(rule, z) for rule in domain.relations}
         counts = {name: int(rows.sum()) for name, rows in broken.items() if bool(rows.any())}
-        if counts:
-            worst = max(counts, key=lambda name: counts[name])
-            more = [f"{name} ({count})" for name, count in counts.items() if name != worst]
+        if not counts:
+            continue
+        worst = max(counts, key=lambda name: counts[name])
+        first = int(broken[worst].int().argmax())
+        more = [f"{name} ({count})" for name, count in counts.items() if name != worst]
+        if more:
             raise DataError(
-                f"rules.{worst}: {counts[worst]} rows of {where} break it, the first is row "
-                f"{int(broken[worst].int().argmax())}; a rule is what every real row keeps: correct the rule or the data"
-                + (f"; rows break these rules, too: {some(more)}" if more else "")
+                f"rules.{worst}: {counts[worst]} rows of {where} break it, the first is row {first}; other rules are broken, "
+                f"too: {some(more)}; a rule is what every real row keeps: correct the rules or the data"
             )
+        raise DataError(
+            f"rules.{worst}: {counts[worst]} rows of {where} break it, the first is row {first}; a rule is what every real "
+            "row keeps: correct the rule or the data"
+        )
 
 
 def check_gaps(backend: Backend, domain: Domain, splits: Mapping[str, Split | None]) -> None:

@@ -46,7 +46,7 @@ def inferred_blocks(table: Table, but: Mapping[str, str]) -> dict[str, str]:
         for prefix in _prefixes(name):
             groups.setdefault(prefix, []).append(name)
     found: dict[str, str] = {}
-    for prefix, names in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
+    for prefix, names in sorted(groups.items(), key=lambda item: (-len(item[1]), -len(item[0]), item[0])):
         free = not any(name in found for name in names)
         if len(names) > 1 and free and bool(_exactly_one([flags[name] for name in names]).all()):
             found |= dict.fromkeys(names, prefix)
@@ -79,7 +79,7 @@ def chosen(near: Tensor, z: Tensor, ball: Ball, blocks: Blocks) -> Tensor:
     A block stays where nothing in it may move, where its 1 may not, and where the clean row was not one-hot itself. Under
     L2 and L1 a block that moves has spent the whole budget, and everything else is as it was.
     """
-    wished, out = ball.clamp(z), near.clone()
+    wished, out = torch.minimum(torch.maximum(z, ball.low), ball.high), near.clone()
     spent = torch.zeros(len(z), dtype=torch.bool, device=z.device)
     for names in blocks.values():
         place = torch.as_tensor(names, device=z.device)

@@ -99,7 +99,7 @@ class _Search:
 
     def ascend(self, where: Tensor, ball: Ball, z: Tensor, aim: Tensor | None, steps: int) -> Tensor:
         """Climb from z; return the best feasible candidate of each row, broken or not."""
-        n = len(where)
+        n, ball = len(where), self._climbed(ball)
         kept, every = z.clone(), where
         size = torch.ones(n, 1, dtype=z.dtype, device=z.device)
         best = torch.full((n,), -torch.inf, dtype=torch.float64, device=z.device)
@@ -131,11 +131,20 @@ class _Search:
         assert len(kept) == len(every)
         return kept
 
+    def _climbed(self, ball: Ball) -> Ball:
+        """Return the ball to climb in: under L2 and L1 numbers alone, since a category costs the whole budget."""
+        if ball.norm == "linf":
+            return ball
+        number = torch.tensor([c.kind in NUMBERS for c in self.domain.columns], device=ball.clean.device)
+        low, high = (torch.where(number, end, ball.clean) for end in (ball.low, ball.high))
+        return Ball(ball.clean, low, high, torch.where(number, ball.radii, 0.0), ball.norm, ball.whole, ball.jump)
+
     def _step(self, z: Tensor, at: Tensor, gradient: Tensor, before: Tensor, ball: Ball, size: Tensor) -> Tensor:
         """Return z after a step with momentum. What the repair changed is taken over; whole numbers go on in fractions."""
         settled = self.domain.settle(z, ball)
-        start = torch.where(at != settled, at, z)
-        slope = self._pulled(start, gradient.to(z.dtype), ball)
+        mended = at != settled
+        start = torch.where(mended, at, z)
+        slope = self._pulled(start, torch.where(mended, 0.0, gradient).to(z.dtype), ball)  # where a rule decides, nothing pulls
         climbed = ball.clamp(ball.step(start, slope, size))
         return ball.clamp(start + MOMENTUM * (climbed - start) + (1 - MOMENTUM) * (start - before))
 

@@ -4,6 +4,7 @@ Simonetto, Ghamizi & Cordy 2024 (arXiv:2406.00775), section 4, set the column of
 rule is solved for its columns (`core/relations`), and the solution that undoes least of the attack is taken.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -48,7 +49,7 @@ class Repair:
                 if len(broken):
                     z = z.index_copy(0, broken, self._mended(z[broken], ball[broken], rule, known))
             if z is before:
-                return z
+                break
         return z
 
     def _mended(self, z: Tensor, ball: Ball, rule: Rule, known: tuple[Way, ...]) -> Tensor:
@@ -67,11 +68,12 @@ class Repair:
             value = part.apply(self.domain.named_columns(out), ball.clean[:, i], whole=whole)
             value = torch.where(torch.isfinite(value), value, out[:, i])
             out[:, i] = torch.minimum(torch.maximum(value, ball.low[:, i]), ball.high[:, i])
-        return self._one_hot(out, z, ball)
+        return self._one_hot(out, z, ball, {self.domain.columns[self._places[part.column]].block for part in way})
 
-    def _one_hot(self, out: Tensor, z: Tensor, ball: Ball) -> Tensor:
-        """Make blocks one-hot again where a flag was set: the new 1 stays, and its block is as before where none is left."""
-        for places in map(list, self.domain.blocks.values()):
+    def _one_hot(self, out: Tensor, z: Tensor, ball: Ball, touched: Set[str | None]) -> Tensor:
+        """Make blocks one-hot again where a flag was set: the new 1 stays, and its block is the clean one where none is left."""
+        for block in touched - {None}:
+            places = list(self.domain.blocks[block])
             flags, before = out[:, places], z[:, places]
             wish = flags + (flags > before)
             one = torch.zeros_like(flags).scatter_(1, wish.argmax(1, keepdim=True), 1.0)
