@@ -119,6 +119,7 @@ class Feature(Section):
     mutable: bool = True
     change: str | None = None
     eps: Positive | None = None
+    block: str | None = None  # one-hot columns of one name are one category
 
     @field_validator("range")
     @classmethod
