@@ -10,6 +10,8 @@ from veriward.core.estimate import Estimate
 from veriward.core.finding import Finding
 from veriward.reports import charts
 from veriward.reports.advice import first
+from veriward.reports.bracket import bracket_of
+from veriward.reports.bracket import shown as bracketed
 from veriward.reports.catalogue import Catalogue
 from veriward.reports.clauses import standards_told
 from veriward.reports.executive import by_family, executive, tally
@@ -51,6 +53,7 @@ class Line:
     others: int
     strip: str
     ends: tuple[str, str]
+    bracket: str = ""  # what is proved of the same truth, in words
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,8 @@ def _line(dossier: Dossier, finding: Finding, place: int, words: Catalogue, draw
     shown = top.estimate if top else None
     name = family(finding.check)
     ends = charts.extent(shown, [limit] if limit else []) if shown else (0.0, 1.0)
+    pair = bracket_of(dossier, finding) if name == "evasion" else None
+    floor = pair.certified if pair and shown and shown.metric == "robust_accuracy" else None
     return Line(
         id=harmless(finding.id),
         anchor=f"f{place}",
@@ -173,8 +178,9 @@ def _line(dossier: Dossier, finding: Finding, place: int, words: Catalogue, draw
         verdict=verdict(finding.verdict, words),
         why=why_open(finding, limit, words, dossier.policy),
         others=len(top.others) if top else 0,
-        strip=draw(charts.strip(shown, limit, ends), _spoken(shown, limit, words)) if shown and limit else "",
+        strip=draw(charts.strip(shown, limit, ends, floor), _spoken(shown, limit, words)) if shown and limit else "",
         ends=(number(ends[0]), number(ends[1])),
+        bracket=bracketed(pair, words).sentence if pair else "",
     )
 
 
