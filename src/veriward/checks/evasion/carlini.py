@@ -36,9 +36,10 @@ class CarliniWagner:
     def run(self, chase: Chase, stream: Stream) -> None:
         """Attack the active rows; successes are noted in the chase."""
         where = chase.active
-        size = {"dtype": torch.float64, "device": chase.clean.device}
-        weight, small = torch.full((len(where),), FIRST_WEIGHT, **size), torch.zeros(len(where), **size)
-        large, reached = torch.full((len(where),), torch.inf, **size), torch.full((len(where),), torch.inf, **size)
+        weight, small, large, reached = (
+            torch.full((len(where),), start, dtype=torch.float64, device=where.device)
+            for start in (FIRST_WEIGHT, 0.0, torch.inf, torch.inf)
+        )
         for _ in range(self.searches):
             fooled, reached = self._descend(chase, where, weight, reached)
             large, small = torch.where(fooled, weight, large), torch.where(fooled, small, weight)
