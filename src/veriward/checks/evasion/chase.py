@@ -8,6 +8,7 @@ from torch import Tensor
 
 from veriward.adapters.opened import Opened
 from veriward.checks.evasion.goals import Answer, Goal, Loss
+from veriward.checks.evasion.votes import majority
 from veriward.core.ball import Ball
 from veriward.core.threat import Threat
 
@@ -28,6 +29,7 @@ class Chase:
     by: Tensor = field(init=False)  # (n,) the number of the attack that broke a row
     best: Tensor = field(init=False)  # (n,) the largest margin seen
     attack: int = 0  # the number of the attack that runs
+    votes: int = 1  # calls of which the majority decides: several where the model answers by chance
     rejected: int = 0  # successes that did not hold when asked again, in other company
 
     def __post_init__(self) -> None:
@@ -60,8 +62,9 @@ class Chase:
         raise AssertionError("planned only for models that answer")
 
     def ask(self, z: Tensor, where: Tensor) -> Answer:
-        """Return what the model says to candidates z for the rows `where`."""
-        return self.goal[where].answer(self.raw(z))
+        """Return what the model says to candidates z for the rows `where`, or what it mostly says."""
+        goal = self.goal[where]
+        return majority([goal.answer(self.raw(z)) for _ in range(self.votes)])
 
     def slope(
         self, z: Tensor, where: Tensor, kind: Loss = "margin", aim: Tensor | None = None
