@@ -144,6 +144,7 @@ class Evasion(Section):
     mask: Any = None  # of eps, in the shape of a row: a .npy file or an array of shares; 0 cannot be touched
     tolerance: str | None = None  # of regression: a prediction moved farther is a success; default "10%"
     plan: Literal["standard", "strict-autoattack"] = "standard"
+    backward: str | None = None  # "module:function" that gives a differentiable stand-in for the model's slopes
 
     _once = field_validator("norm", "eps")(_distinct)
 
