@@ -61,16 +61,28 @@ class _Through(torch.autograd.Function):
 
 
 def with_backward(
-    backend: Backend, subject: Subject, domain: Domain, how: Loading, notes: list[Note]
+    backend: Backend, subject: Subject, domain: Domain, first: Tensor, how: Loading, notes: list[Note]
 ) -> Backend:
-    """Return the backend with the slopes that the subject names, or as it is.
+    """Return the backend with the slopes that the subject names, or as it is; `first` is an encoded row to try it on.
 
-    Raises SettingsError for a name that leads nowhere, ArtefactError under --no-code and for code that fails.
+    Raises SettingsError for a name that leads nowhere, ArtefactError under --no-code and for code that fails, ModelError
+    for a stand-in that answers otherwise than the model.
     """
     name = subject.threat.evasion.backward
     if name is None:
         return backend
-    make = load_function(subject, name, KEY, code=how.code)
+    soft = _standin(backend, load_function(subject, name, KEY, code=how.code), name, how)
+    found = StraightThrough(backend, soft, domain.decode)
+    with torch.enable_grad():
+        if not found.forward(first.detach().requires_grad_()).requires_grad:
+            raise ArtefactError(f"{KEY} = {name!r}: the stand-in's answers carry no gradient; want a smooth one")
+    notes.append(note("evasion.backward", name=name))
+    return cast(Backend, found)
+
+
+def _standin(
+    backend: Backend, make: Callable[..., Any], name: str, how: Loading
+) -> Callable[[Tensor], Tensor]:
     network = getattr(backend, "module", None)
     try:
         with torch.random.fork_rng(devices=[]):
@@ -79,7 +91,5 @@ def with_backward(
         raise ArtefactError(f"{KEY} = {name!r}: raised {type(error).__name__}: {error}") from error
     if not isinstance(standin, nn.Module):
         raise ArtefactError(f"{KEY} = {name!r}: returned a {type(standin).__name__}; want a torch.nn.Module")
-    notes.append(note("evasion.backward", name=name))
     device = str(getattr(backend, "device", "cpu"))
-    soft = from_live(standin, device=device, batch_size=how.batch_size)
-    return cast(Backend, StraightThrough(backend, soft.forward, domain.decode))
+    return from_live(standin, device=device, batch_size=how.batch_size).forward

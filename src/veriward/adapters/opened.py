@@ -106,7 +106,7 @@ def open_subject(
     check_gaps(backend, domain, {"data.test": test, "data.train": train})
     probe = domain.decode(domain.encode(test.x, list(range(min(PROBE_ROWS, len(test))))))
     task, output, classes = ask(subject, backend, probe, test, notes)
-    backend = with_backward(backend, subject, domain, how, notes)
+    backend = with_backward(backend, subject, domain, domain.encode(test.x, [0]), how, notes)
     access = granted_access(subject, backend, output, probe, notes)
     model = granted(backend, access, output, classes)
     where = getattr(backend, "device", torch.device("cpu"))

@@ -75,8 +75,9 @@ def _rows(seen: _Seen) -> Iterator[Note]:
 
 def _chance(seen: _Seen) -> Iterator[Note]:
     rejected = seen.sum("rejected")
-    if seen.any("voted"):
-        yield note("evasion.answers_by_chance", rows=seen.broken("eot-pgd"))
+    votes = max((int(item["votes"]) for item in seen.items), default=1)
+    if votes > 1:
+        yield note("evasion.answers_by_chance", votes=votes, rows=seen.broken("eot-pgd"))
     elif seen.any("random") or _clear(rejected, seen.right, 0.01):
         yield note("evasion.random_model")
 

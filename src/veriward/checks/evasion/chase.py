@@ -8,7 +8,7 @@ from torch import Tensor
 
 from veriward.adapters.opened import Opened
 from veriward.checks.evasion.goals import Answer, Goal, Loss
-from veriward.checks.evasion.votes import majority
+from veriward.checks.evasion.votes import confirmed
 from veriward.core.ball import Ball
 from veriward.core.threat import Threat
 
@@ -63,8 +63,12 @@ class Chase:
 
     def ask(self, z: Tensor, where: Tensor) -> Answer:
         """Return what the model says to candidates z for the rows `where`, or what it mostly says."""
-        goal = self.goal[where]
-        return majority([goal.answer(self.raw(z)) for _ in range(self.votes)])
+        first = self.goal[where].answer(self.raw(z))
+        lucky = first.fooled.nonzero().squeeze(1) if self.votes > 1 else where[:0]
+        if not len(lucky):
+            return first
+        goal = self.goal[where[lucky]]
+        return confirmed(first, lucky, [goal.answer(self.raw(z[lucky])) for _ in range(self.votes - 1)])
 
     def slope(
         self, z: Tensor, where: Tensor, kind: Loss = "margin", aim: Tensor | None = None

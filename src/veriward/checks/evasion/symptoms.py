@@ -43,9 +43,9 @@ def symptoms(chase: Chase, attacks: Sequence[Attack], stream: Stream) -> Mapping
     `stream` is the one that the plan ran with.
     """
     left = chase.active
-    found = {"voted": chase.votes > 1, "detached": detached(chase.opened)}
+    found: dict[str, Any] = {"votes": chase.votes, "detached": detached(chase.opened)}
     found |= {"saturated": int(_saturated(chase, left).sum()), "looked_again": _looked_again(chase, attacks, stream)}
-    if found["voted"] or not any(a.reads == "gradients" for a in attacks) or not chase.whole_ball.can_move:
+    if chase.votes > 1 or not any(a.reads == "gradients" for a in attacks) or not chase.whole_ball.can_move:
         return {**found, "compared": 0, "misled": 0, "breakable": 0, "unbroken": 0}
     order = stream.child("symptoms").uniform(chase.rows[left]).argsort(stable=True)
     some = left[order[:MOST]]

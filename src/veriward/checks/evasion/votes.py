@@ -1,20 +1,23 @@
-"""What a model says that answers by chance: the mean margin, and the decision of most calls."""
+"""What a model says that answers by chance: who is fooled by most calls, not by a lucky one."""
 
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from veriward.checks.evasion.goals import Answer
 
 
-def majority(answers: Sequence[Answer]) -> Answer:
-    """Return one answer for several to the same candidates: a lucky draw is no success.
+def confirmed(first: Answer, lucky: Tensor, more: Sequence[Answer]) -> Answer:
+    """Return the first answer, with mean margins and the majority's decision for the rows `lucky` that were asked again.
 
-    >>> calls = [Answer(torch.tensor([m]), torch.tensor([m > 0])) for m in (-1.0, 2.0, 2.0)]
-    >>> majority(calls)
-    Answer(margin=tensor([1.]), fooled=tensor([True]))
+    >>> first = Answer(torch.tensor([2.0, -1.0]), torch.tensor([True, False]))
+    >>> no = Answer(torch.tensor([-1.0]), torch.tensor([False]))
+    >>> confirmed(first, torch.tensor([0]), [no, no])
+    Answer(margin=tensor([ 0., -1.]), fooled=tensor([False, False]))
     """
-    if len(answers) == 1:
-        return answers[0]
-    fooled = torch.stack([answer.fooled for answer in answers])
-    return Answer(torch.stack([answer.margin for answer in answers]).mean(0), fooled.sum(0) * 2 > len(answers))
+    margin, fooled = first.margin.clone(), first.fooled.clone()
+    margin[lucky] = torch.stack([first.margin[lucky], *(answer.margin for answer in more)]).mean(0)
+    votes = torch.stack([first.fooled[lucky], *(answer.fooled for answer in more)])
+    fooled[lucky] = votes.sum(0) * 2 > len(votes)
+    return Answer(margin, fooled)
