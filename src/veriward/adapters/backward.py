@@ -44,7 +44,9 @@ class StraightThrough:
         hard = self.backend.raw(self.decode(x.detach())).to(soft)
         if hard.shape != soft.shape:
             came, wanted = tuple(soft.shape), tuple(hard.shape)
-            raise ModelError(f"{KEY}: the stand-in answers with shape {came}, the model with {wanted}; want the same")
+            raise ModelError(
+                f"threat.evasion.backward: the stand-in answers with shape {came}, the model with {wanted}; want the same"
+            )
         return cast(Tensor, _Through.apply(hard, soft))  # type: ignore[no-untyped-call]  # torch types no apply
 
 
@@ -75,7 +77,7 @@ def with_backward(
     found = StraightThrough(backend, soft, domain.decode)
     with torch.enable_grad():
         if not found.forward(first.detach().requires_grad_()).requires_grad:
-            raise ArtefactError(f"{KEY} = {name!r}: the stand-in's answers carry no gradient; want a smooth one")
+            raise ArtefactError(f"threat.evasion.backward = {name!r}: the stand-in's answers carry no gradient; want a smooth one")
     notes.append(note("evasion.backward", name=name))
     return cast(Backend, found)
 
@@ -88,8 +90,8 @@ def _standin(
         with torch.random.fork_rng(devices=[]):
             standin = make(network if isinstance(network, nn.Module) else None)
     except (Exception, SystemExit) as error:
-        raise ArtefactError(f"{KEY} = {name!r}: raised {type(error).__name__}: {error}") from error
+        raise ArtefactError(f"threat.evasion.backward = {name!r}: raised {type(error).__name__}: {error}") from error
     if not isinstance(standin, nn.Module):
-        raise ArtefactError(f"{KEY} = {name!r}: returned a {type(standin).__name__}; want a torch.nn.Module")
+        raise ArtefactError(f"threat.evasion.backward = {name!r}: returned a {type(standin).__name__}; want a torch.nn.Module")
     device = str(getattr(backend, "device", "cpu"))
     return from_live(standin, device=device, batch_size=how.batch_size).forward
