@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from veriward.adapters.agreement import check_rules
+from veriward.adapters.mask import read_mask
 from veriward.adapters.model import Backend
 from veriward.adapters.private_columns import withhold
 from veriward.core.data import Split, Table
@@ -35,10 +36,15 @@ def build_domain(
         raise SettingsError(f"input.kind = {kind!r}: this version assesses image and tabular inputs")
     train, test = splits
     if kind == "tabular":
+        if subject.threat.evasion.mask is not None:
+            raise SettingsError(
+                "threat.evasion.mask is for arrays; want mutable = false or eps under [features] instead"
+            )
         return _table_domain(subject, backend, named, splits, notes)
     if isinstance(test.x, Table):
         raise DataError(f"input.kind = {kind!r}, but the data are columns; want an array called x")
-    domain = ArrayDomain(*_bounds(subject, splits, notes))
+    mask, mask_hash = read_mask(subject, tuple(test.x.shape[1:]))
+    domain = ArrayDomain(*_bounds(subject, splits, notes), mask=mask, mask_hash=mask_hash)
     for name, split in (("data.train", train), ("data.test", test)):
         if split is not None:
             domain.check(split.x, name)

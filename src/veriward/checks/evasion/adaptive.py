@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 def adaptive(opened: "Opened", effort: "Effort") -> "tuple[Attack, ...]":
     """Return what runs between the gradients and the black-box guard."""
+    if opened.task == "regression":  # predictions have no end that a second look could reach first
+        return (SmoothedPGD(effort.steps),) if hasattr(opened.model, "forward") or detached(opened) else ()
     if hasattr(opened.model, "forward"):
         return OneStep(), Again(PGD(2 * effort.steps, 1)), EOTPGD(effort.steps), SmoothedPGD(effort.steps)
     return (SmoothedPGD(effort.steps),) if detached(opened) else ()

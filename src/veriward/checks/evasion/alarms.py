@@ -42,10 +42,10 @@ class _Seen:
     attacks: Sequence[Attack]
 
     def sum(self, name: str) -> int:
-        return sum(int(item[name]) for item in self.items)
+        return sum(int(item.get(name, 0)) for item in self.items)
 
     def any(self, name: str) -> bool:
-        return any(item[name] for item in self.items)
+        return any(item.get(name) for item in self.items)
 
     def broken(self, *names: str, reads: str = "") -> int:
         """Return how many rows fell to attacks of these names, or to those that read this of the model."""
@@ -75,7 +75,7 @@ def _rows(seen: _Seen) -> Iterator[Note]:
 
 def _chance(seen: _Seen) -> Iterator[Note]:
     rejected = seen.sum("rejected")
-    votes = max((int(item["votes"]) for item in seen.items), default=1)
+    votes = max((int(item.get("votes", 1)) for item in seen.items), default=1)
     if votes > 1:
         yield note("evasion.answers_by_chance", votes=votes, rows=seen.broken("eot-pgd"))
     elif seen.any("random") or _clear(rejected, seen.right, 0.01):

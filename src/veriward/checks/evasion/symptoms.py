@@ -71,7 +71,8 @@ def _looked_again(chase: Chase, attacks: Sequence[Attack], stream: Stream) -> in
 
 def detached(opened: Opened) -> bool:
     """Return whether the model is a network that could be differentiated, had its answers not left the graph."""
-    return opened.access == "scores" and opened.network is not None and opened.subject.model.access is None
+    said = opened.subject.model.access
+    return opened.access == "scores" and opened.output != "labels" and opened.network is not None and said is None
 
 
 def _saturated(chase: Chase, where: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """What a model says that answers by chance: who is fooled by most calls, not by a lucky one."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -20,4 +21,4 @@ def confirmed(first: Answer, lucky: Tensor, more: Sequence[Answer]) -> Answer:
     margin[lucky] = torch.stack([first.margin[lucky], *(answer.margin for answer in more)]).mean(0)
     votes = torch.stack([first.fooled[lucky], *(answer.fooled for answer in more)])
     fooled[lucky] = votes.sum(0) * 2 > len(votes)
-    return Answer(margin, fooled)
+    return replace(first, margin=margin, fooled=fooled)
