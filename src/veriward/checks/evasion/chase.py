@@ -10,6 +10,7 @@ from veriward.adapters.opened import Opened
 from veriward.checks.evasion.exactly import Twin
 from veriward.checks.evasion.goals import Answer, Goal, Loss, Misclassify
 from veriward.checks.evasion.pieces import Pieces
+from veriward.checks.evasion.votes import confirmed
 from veriward.core.ball import Ball
 from veriward.core.threat import Threat
 
@@ -31,6 +32,7 @@ class Chase:
     by: Tensor = field(init=False)  # (n,) the number of the attack that broke a row
     best: Tensor = field(init=False)  # (n,) the largest margin seen
     attack: int = 0  # the number of the attack that runs
+    votes: int = 1  # calls of which the majority decides: several where the model answers by chance
     rejected: int = 0  # successes that did not hold when asked again, in other company
     contradicted: int = 0  # successes by rounding alone: float64 decides otherwise
 
@@ -72,8 +74,13 @@ class Chase:
         return Pieces.of(self.opened.model.backend, self.clean)
 
     def ask(self, z: Tensor, where: Tensor) -> Answer:
-        """Return what the model says to candidates z for the rows `where`."""
-        return self.goal[where].answer(self.raw(z))
+        """Return what the model says to candidates z for the rows `where`, or what it mostly says."""
+        first = self.goal[where].answer(self.raw(z))
+        lucky = first.fooled.nonzero().squeeze(1) if self.votes > 1 else where[:0]
+        if not len(lucky):
+            return first
+        goal = self.goal[where[lucky]]
+        return confirmed(first, lucky, [goal.answer(self.raw(z[lucky])) for _ in range(self.votes - 1)])
 
     @cached_property
     def start(self) -> Tensor:
