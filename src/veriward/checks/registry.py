@@ -15,6 +15,7 @@ MODULES = (
     "veriward.checks.data.pii",
     "veriward.checks.data.profile",
     "veriward.checks.data.splits",
+    "veriward.checks.evasion.curve",
     "veriward.checks.evasion.linf",
     "veriward.checks.evasion.l2",
     "veriward.checks.evasion.l1",

@@ -1,1 +1,1 @@
-"""Certificates: what no attacker can do, whatever he tries."""
+"""What is proved of a model: bounds of networks and trees, and of models that answer by vote."""

@@ -13,6 +13,7 @@ A basis is plain data, so a dossier can be judged again under another policy. On
 - `{"kind": "mean", "value": .7, "se": .02, "n": 500}`: a mean, by Student's t;
 - `{"kind": "means", "groups": [[mean, se, n], ...]}`: the largest gap between the means of groups;
 - `{"kind": "normal", "value": .7, "se": .02, "n": 500}`: an estimate with a standard error;
+- `{"kind": "quantile", "q": .95, "n": 500, "values": [[rank, value], ...]}`: a quantile, by order statistics;
 - `{"kind": "census", "value": 3}`: a counted fact.
 
 Any kind may carry `"power"`: the chance that these rows would have shown what the limit is about. Below .9 nothing passes.
