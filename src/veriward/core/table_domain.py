@@ -195,24 +195,27 @@ class TableDomain:
 
     def keeps(self, rule: Rule, z: Tensor) -> Tensor:
         """Return whether each row keeps one of the `relations`, (n,); what is not known breaks no rule."""
-        values = self.named_columns(z)
-        return rule.holds(values) | self._unknown(rule, values)
+        return rule.holds(self.named_columns(z, rule.columns)) | self._unknown(rule, z)
 
     def violations(self, z: Tensor) -> Tensor:
         """Return by how much each row breaks the rules in all, (n,), 0 where it keeps them; differentiable by z."""
-        values = self.named_columns(z)
         total = z.new_zeros(len(z))
         for rule in self.relations:
-            total = total + torch.where(self._unknown(rule, values), 0.0, violation(rule, values))
+            broken = violation(rule, self.named_columns(z, rule.columns))
+            total = total + torch.where(self._unknown(rule, z), 0.0, broken)
         return total
 
-    def named_columns(self, z: Tensor) -> dict[str, Tensor]:
-        """Return encoded columns by their names, each (n,)."""
-        return {c.name: z[:, i] for i, c in enumerate(self.columns)}
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """Where each column stands."""
+        return {c.name: i for i, c in enumerate(self.columns)}
 
-    @staticmethod
-    def _unknown(rule: Rule, values: Mapping[str, Tensor]) -> Tensor:
-        return torch.stack([torch.isnan(values[name]) for name in rule.columns]).any(0)
+    def named_columns(self, z: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """Return encoded columns by their names, each (n,)."""
+        return {name: z[:, self.place[name]] for name in names}
+
+    def _unknown(self, rule: Rule, z: Tensor) -> Tensor:
+        return torch.isnan(z[:, [self.place[name] for name in rule.columns]]).any(1)
 
     def distance(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
         """Return how much of the budgets each row spends, (n,): the largest share, or the norm of all shares."""
