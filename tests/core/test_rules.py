@@ -233,7 +233,17 @@ def test_a_violation_grows_with_the_excess_and_has_a_slope() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["a <= b", "a * b == 0", "2 * a + b <= 3", "a == 3 - b", "b / 4 > 2", "not a < b", "a != b", "-a >= b", "1 < a < 3"],
+    [
+        "a <= b",
+        "a * b == 0",
+        "2 * a + b <= 3",
+        "a == 3 - b",
+        "b / 4 > 2",
+        "not a < b",
+        "a != b",
+        "-a >= b",
+        "1 < a < 3",
+    ],
 )
 def test_some_way_mends_a_broken_rule(text: str) -> None:
     rule = Rule.parse("r", text)

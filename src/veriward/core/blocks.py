@@ -27,8 +27,8 @@ def stated_blocks(features: Mapping[str, Feature], tables: Mapping[str, Table]) 
             wrong = ~_exactly_one([table.columns[name] for name in names])
             if wrong.any():
                 raise DataError(
-                    f"{where}: {int(wrong.sum())} rows do not have exactly one 1 in the columns of block {block!r}, the first "
-                    f"is row {int(wrong.argmax())}; correct the block or the data"
+                    f"{where}: {int(wrong.sum())} rows do not have exactly one 1 in the columns of block {block!r}, the "
+                    f"first is row {int(wrong.argmax())}; correct the block or the data"
                 )
     return stated
 

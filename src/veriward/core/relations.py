@@ -1,7 +1,7 @@
 """What a rule wants of a row that breaks it: by how much it is broken, and which columns could mend it.
 
-The measure of violation follows Simonetto et al. 2022 (arXiv:2112.01156), table 1: `and` adds, `or` takes the least, `a <= b`
-is the excess of a. Here each excess is relative to its sides, so that rules in different units weigh the same.
+The measure of violation follows Simonetto et al. 2022 (arXiv:2112.01156): `and` adds, `or` takes the least, `a <= b` is
+the excess of a. Here each excess is relative to its sides, so that rules in different units weigh the same.
 """
 
 import ast

@@ -134,7 +134,9 @@ class TableDomain:
             return radii
         # a category that moves in a block moves two columns, which together spend the whole budget
         pair = 2.0 if norm == "l1" else 2.0**0.5
-        return torch.where(torch.tensor([c.block is not None for c in self.columns], device=clean.device), pair * radii, radii)
+        return torch.where(
+            torch.tensor([c.block is not None for c in self.columns], device=clean.device), pair * radii, radii
+        )
 
     @cached_property
     def jump(self) -> Tensor:
@@ -195,7 +197,8 @@ class TableDomain:
 
     def keeps(self, rule: Rule, z: Tensor) -> Tensor:
         """Return whether each row keeps one of the `relations`, (n,); what is not known breaks no rule."""
-        return rule.holds(self.named_columns(z, rule.columns)) | self._unknown(rule, z)
+        kept: Tensor = rule.holds(self.named_columns(z, rule.columns)) | self._unknown(rule, z)
+        return kept
 
     def violations(self, z: Tensor) -> Tensor:
         """Return by how much each row breaks the rules in all, (n,), 0 where it keeps them; differentiable by z."""
@@ -270,7 +273,8 @@ def fit_columns(subject: Subject, train: Any, test: Any) -> tuple[tuple[Column, 
     if unknown:
         raise DataError(f"features.{unknown[0]}: no such column; there are: {some(first.names)}")
     columns = tuple(
-        _column(subject, name, {w: t.columns[name] for w, t in tables.items()}, blocks.get(name)) for name in first.names
+        _column(subject, name, {w: t.columns[name] for w, t in tables.items()}, blocks.get(name))
+        for name in first.names
     )
     notes = _inferences(subject, columns)
     if inferred:

@@ -1,9 +1,9 @@
-"""CAPGD: gradient ascent on tables whose rows keep rules. Simonetto, Ghamizi & Cordy 2024 (arXiv:2406.00775), algorithm 1.
+"""CAPGD: gradient ascent on tables whose rows keep rules. Simonetto, Ghamizi & Cordy 2024 (arXiv:2406.00775).
 
 As there: starts from the row itself and at random, momentum, a step that halves where progress stalls (Croce & Hein 2020,
 arXiv:2003.01690, section 3), a penalty for what breaks the rules, and a repair of every candidate. Beyond it: the ascent
-takes the norm's steepest step, the slope goes through the repair, categories and one-hot blocks are flipped by exact search between two ascents, and rules are
-repaired whatever their form.
+takes the norm's steepest step, the slope goes through the repair, categories and one-hot blocks are flipped by exact search
+between two ascents, and rules are repaired whatever their form.
 """
 
 from dataclasses import dataclass
@@ -110,7 +110,9 @@ class _Search:
         for step in range(steps + 1):
             candidate, answer, gradient = self._asked(z, where, ball, aim)
             hits = self.chase.observe(where, candidate, answer)
-            worth = answer.margin.double() - 1e3 * (~self.domain.allowed(candidate, ball.clean, self.chase.threat)).double()
+            worth = (
+                answer.margin.double() - 1e3 * (~self.domain.allowed(candidate, ball.clean, self.chase.threat)).double()
+            )
             better = worth > best
             top, best = torch.where(better[:, None], candidate, top), torch.maximum(worth, best)
             kept[place] = top

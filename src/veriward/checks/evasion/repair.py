@@ -1,6 +1,6 @@
 """Candidates that break a rule are mended before they are asked about: CAPGD's repair operator, for whole rules.
 
-Simonetto, Ghamizi & Cordy 2024 (arXiv:2406.00775), section 4, set the column of an equality to what it must be. Here every
+Simonetto, Ghamizi & Cordy 2024 (arXiv:2406.00775) set the column of an equality to what it must be. Here every
 rule is solved for its columns (`core/relations`), and the solution that undoes least of the attack is taken.
 """
 
@@ -68,11 +68,12 @@ class Repair:
             value = part.apply(self.domain.named_columns(out, rule.columns), ball.clean[:, i], whole=whole)
             value = torch.where(torch.isfinite(value), value, out[:, i])
             out[:, i] = torch.minimum(torch.maximum(value, ball.low[:, i]), ball.high[:, i])
-        return self._one_hot(out, z, ball, {self.domain.columns[self.domain.place[part.column]].block for part in way})
+        blocks = (self.domain.columns[self.domain.place[part.column]].block for part in way)
+        return self._one_hot(out, z, ball, {block for block in blocks if block is not None})
 
-    def _one_hot(self, out: Tensor, z: Tensor, ball: Ball, touched: Set[str | None]) -> Tensor:
-        """Make blocks one-hot again where a flag was set: the new 1 stays, and its block is the clean one where none is left."""
-        for block in touched - {None}:
+    def _one_hot(self, out: Tensor, z: Tensor, ball: Ball, touched: Set[str]) -> Tensor:
+        """Make blocks one-hot again where a flag was set: the new 1 stays; where none is left, the clean block."""
+        for block in sorted(touched):
             places = list(self.domain.blocks[block])
             flags, before = out[:, places], z[:, places]
             wish = flags + (flags > before)
