@@ -67,12 +67,20 @@ class Chase:
         self, z: Tensor, where: Tensor, kind: Loss = "margin", aim: Tensor | None = None
     ) -> tuple[Answer, Tensor]:
         """Return what the model says to z and the gradient of the loss by z; parameters stay out of it."""
+        answer, _, gradient = self.rise(z, where, kind, aim)
+        return answer, gradient
+
+    def rise(
+        self, z: Tensor, where: Tensor, kind: Loss = "margin", aim: Tensor | None = None
+    ) -> tuple[Answer, Tensor, Tensor]:
+        """Return what `slope` does and, between, the loss itself, (n,): step rules compare it."""
         goal = self.goal[where]
         with torch.enable_grad():
             x = z.detach().requires_grad_()
             raw = self.opened.model.forward(x)  # type: ignore[union-attr]  # planned only for gradients
-            (gradient,) = torch.autograd.grad(goal.loss(raw, kind, aim).sum(), x)
-        return goal.answer(raw.detach()), gradient
+            loss = goal.loss(raw, kind, aim)
+            (gradient,) = torch.autograd.grad(loss.sum(), x)
+        return goal.answer(raw.detach()), loss.detach(), gradient
 
     def observe(self, where: Tensor, z: Tensor, answer: Answer) -> Tensor:
         """Take note of candidates z for the rows `where`; return which of them are new successes, (n,).

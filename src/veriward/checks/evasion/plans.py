@@ -39,7 +39,11 @@ def plan(opened: "Opened", norm: "Norm", effort: Effort) -> "tuple[Attack, ...]"
     """Return the attacks on a model as far as the attacker may reach it."""
     from veriward.checks.evasion.ascent import PGD
     from veriward.checks.evasion.square import Square
+    from veriward.checks.evasion.strict import strict_plan
 
+    if opened.subject.threat.evasion.plan == "strict-autoattack":
+        attacks = strict_plan(norm, len(opened.classes) or 3)  # a prediction moves two ways, as one of three classes does
+        return attacks if hasattr(opened.model, "forward") else tuple(a for a in attacks if a.reads != "gradients")
     if hasattr(opened.model, "forward"):
         return PGD(effort.steps, effort.restarts), Square(effort.queries)
     return (Square(effort.queries_alone),)
