@@ -70,16 +70,21 @@ def _size(values: Tensor, norm: str) -> Tensor:
 
 
 def exchange(z: Tensor, ball: Ball, rows: Tensor, share: float, query: int, stream: Stream) -> Tensor:
-    """Return z with the mass of one window, or some mass of some columns, moved into another, (n, ...)."""
+    """Return z with the mass of one window, or some mass of some columns, moved into another, (n, ...); in the ball.
+
+    Whole numbers are not made whole.
+    """
     delta = ((z - ball.clean) / ball.radii.clamp(min=torch.finfo(z.dtype).tiny)).nan_to_num(0.0)
     if _has_windows(z):
         layers = delta.reshape(len(z), -1, z.shape[-2] * z.shape[-1])
-        into, out_of, shape = _windows(z, rows, share, query, stream)
+        into, out_of, shape = _windows(z, ball.norm, rows, share, query, stream)
     else:
         layers = delta.reshape(len(z), 1, -1)
-        into, out_of, shape = _sets((ball.high > ball.low).flatten(1), rows, share, query, stream)
+        into, out_of, shape = _sets((ball.high > ball.low).flatten(1), ball.norm, rows, share, query, stream)
     moved = _moved(layers, into.to(z.dtype), out_of.to(z.dtype), shape.to(z.dtype), ball.norm).view_as(z)
-    trial = ball.clamp(ball.clean + ball.radii * moved)
+    # no more mass than there was: only the box can be in the way
+    trial = ball.clean + ball.reach * ball.radii * moved
+    trial = torch.minimum(torch.maximum(trial, ball.low), ball.high)
     return trial if ball.jump is None else _alone(trial, ball, rows, query, stream)
 
 
@@ -102,16 +107,18 @@ def _unit(values: Tensor, norm: str) -> Tensor:
 
 
 def _windows(
-    z: Tensor, rows: Tensor, share: float, query: int, stream: Stream
+    z: Tensor, norm: str, rows: Tensor, share: float, query: int, stream: Stream
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return two windows per row, (n, 1, m) of 0 and 1, and bumps in the first, (n, layers, m)."""
     height, width = z.shape[-2:]
     most = min(height, width) - (min(height, width) + 1) % 2  # odd
-    side = min(max(round((share * height * width) ** 0.5), SMALLEST) // 2 * 2 + 1, most)
+    side = out_side = min(max(round((share * height * width) ** 0.5), SMALLEST) // 2 * 2 + 1, most)
+    if share * height * width < SMALLEST**2 and query % 2:
+        # beyond the paper: one steep pixel can be worth more than any window of three, and under L1 than a wide one
+        side, out_side = 1, 1 + query // 2 * 2 % (most + 1) if norm == "l1" else 1
     place = stream.child("place").uniform(rows, (4,), query)
-    top, left, out_top, out_left = (
-        (place[:, i] * (length - side + 1)).long().view(-1, 1) for i, length in enumerate((height, width) * 2)
-    )
+    ends = (height - side, width - side, height - out_side, width - out_side)
+    top, left, out_top, out_left = ((place[:, i] * (end + 1)).long().view(-1, 1) for i, end in enumerate(ends))
     down, across = torch.arange(height, device=z.device), torch.arange(width, device=z.device)
     shape = _placed(bump(side).to(z.device), down - top, across - left)
     turned = _placed(bump(side).T.to(z.device), down - top, across - left)
@@ -119,7 +126,7 @@ def _windows(
     layers = z.shape[1:-2].numel()
     sign = (stream.child("sign").uniform(rows, (layers, 1), query) < 0.5).float() * 2 - 1
     into = _placed(torch.ones(side, side, device=z.device), down - top, across - left)
-    out_of = _placed(torch.ones(side, side, device=z.device), down - out_top, across - out_left)
+    out_of = _placed(torch.ones(out_side, out_side, device=z.device), down - out_top, across - out_left)
     shape = torch.where(turn, turned.flatten(1), shape.flatten(1))[:, None] * sign
     return into.flatten(1)[:, None], out_of.flatten(1)[:, None], shape
 
@@ -133,17 +140,24 @@ def _placed(pattern: Tensor, down: Tensor, across: Tensor) -> Tensor:
 
 
 def _sets(
-    movable: Tensor, rows: Tensor, share: float, query: int, stream: Stream
+    movable: Tensor, norm: str, rows: Tensor, share: float, query: int, stream: Stream
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return random columns that take mass, others that give a random share of theirs, and random directions."""
+    """Return random columns that take mass, others that give a random part of theirs, and random directions.
+
+    Under L1 any number of columns may give, and all they have: one column can be worth more than all others together.
+    """
+    luck = stream.child("part").uniform(rows, (3,), query)
+    much: float | Tensor = share
+    part = luck[:, :1]
+    if norm == "l1":
+        much, part = torch.where(luck[:, 1:2] < 0.5, share, luck[:, 2:]), (2 * part).clamp(max=1)
     into = _some(movable, stream.child("columns").uniform(rows, movable.shape[1:], query), share)
-    out_of = _some(movable, stream.child("others").uniform(rows, movable.shape[1:], query), share)
-    part = stream.child("part").uniform(rows, (1,), query)
+    out_of = _some(movable, stream.child("others").uniform(rows, movable.shape[1:], query), much)
     shape = stream.child("direction").normal(rows, movable.shape[1:], query)
     return into[:, None].float(), (out_of * part)[:, None], shape[:, None]
 
 
-def _some(movable: Tensor, draw: Tensor, share: float) -> Tensor:
+def _some(movable: Tensor, draw: Tensor, share: float | Tensor) -> Tensor:
     """Return a random share of the movable columns, at least one per row that has any."""
     draw = torch.where(movable, draw, torch.inf)
     return movable & ((draw < share) | (draw == draw.amin(1, keepdim=True)))

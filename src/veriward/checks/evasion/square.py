@@ -43,7 +43,7 @@ class Square:
             if not len(where):
                 return
             share = share_at(query, self.queries)
-            trial = ball.project(_change(z, ball, rows, share, query, stream))
+            trial = _change(z, ball, rows, share, query, stream)
             answer = chase.ask(trial, where)
             # ties are taken, too: scores of trees and neighbours have plateaus, which only a drifting search crosses
             better = (answer.margin >= best) & _allowed(chase, trial, where)
@@ -74,11 +74,12 @@ def _start(ball: Ball, rows: Tensor, stream: Stream) -> Tensor:
 
 
 def _change(z: Tensor, ball: Ball, rows: Tensor, share: float, query: int, stream: Stream) -> Tensor:
-    """Return trials near z: some numbers at an end of the box, or some of the mass moved."""
+    """Return trials near z, in the ball: some numbers at an end of the box, or some of the mass moved."""
     if ball.norm != "linf":
-        return exchange(z, ball, rows, share, query, stream)
+        trial = exchange(z, ball, rows, share, query, stream)
+        return trial if ball.whole is None else ball.project(trial)
     move = _window if z.ndim >= 3 else _columns
-    return move(z, ball.low, ball.high, rows, share, query, stream)
+    return ball.project(move(z, ball.low, ball.high, rows, share, query, stream))
 
 
 def _stripes(low: Tensor, high: Tensor, rows: Tensor, stream: Stream) -> Tensor:
