@@ -1,4 +1,4 @@
-"""Balls: whatever comes in, what comes out is inside, in float64; and projections are the nearest points where they say so."""
+"""Balls: what comes out is inside, in float64, whatever came in; projections are the nearest points where they say so."""
 
 import itertools
 

@@ -190,7 +190,7 @@ class _Walk:
         """Move each success along its line to the clean row, to where the margin would be zero if it were linear."""
         if not len(self.rows) or not steps:
             return
-        below, low = self.room.clean, self.chase.ask(self.room.clean, self.where).margin.double()
+        below, low = self.room.clean, self.chase.start[self.where]
         for _ in range(steps):
             point, top = self.found.point[self.rows], self.found.margin[self.rows]
             part = -low / (top - low).clamp(min=1e-300)
