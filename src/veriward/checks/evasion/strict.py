@@ -1,8 +1,8 @@
 """AutoAttack as its paper has it, for comparison with published figures. Croce & Hein, 2020 (arXiv:2003.01690).
 
 APGD on the cross-entropy, APGD towards nine classes on the DLR, FAB towards nine classes, Square. The DLR needs four
-classes: with fewer its spread is taken over those there are, and with two the margin itself is climbed, where the
-original ends with an error.
+classes: with fewer the original ends with an error, and here the margin itself is climbed. (A spread over three classes
+would not do: while the target is the last of them, the ratio is minus one wherever one goes.)
 """
 
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from veriward.core.ball import Norm
 
 STEPS, TARGETS, QUERIES = 100, 9, 5000  # the version "standard"
+FEWEST = 4  # classes that the DLR needs
 
 
 def strict_plan(norm: "Norm", classes: int) -> "tuple[Attack, ...]":
@@ -23,7 +24,7 @@ def strict_plan(norm: "Norm", classes: int) -> "tuple[Attack, ...]":
     targets, wide = max(1, min(TARGETS, classes - 1)), norm == "l1"
     return (
         APGD("ce", steps=STEPS, wide=wide),
-        APGD("dlr", targets, STEPS, wide=wide),
+        APGD("dlr" if classes >= FEWEST else "margin", targets, STEPS, wide=wide),
         FAB(targets, STEPS),
         Square(QUERIES),
     )
