@@ -67,7 +67,13 @@ def measured(task: dict[str, Any], seed: int, steps: int | None, batch: int) -> 
             robust[part] = (model(moved).argmax(1) == y[part]) | ~inside
     spent = time.process_time() - begun
     flags = {"robust": robust.int().tolist(), "clean": clean.int().tolist()}
-    return {**{k: task[k] for k in ("name", "eps", "norm")}, "seed": seed, "steps": steps, **flags, "cpu_seconds": spent}
+    return {
+        **{k: task[k] for k in ("name", "eps", "norm")},
+        "seed": seed,
+        "steps": steps,
+        **flags,
+        "cpu_seconds": spent,
+    }
 
 
 def _length(delta: Any, norm: str) -> Any:
