@@ -1,4 +1,4 @@
-"""Balls: whatever comes in, what comes out is inside, in float64; and projections are the nearest points where they say so."""
+"""Balls: what comes out is inside, in float64, whatever came in; projections are the nearest points where they say so."""
 
 import itertools
 
@@ -30,7 +30,8 @@ def test_whatever_is_clamped_lies_inside(seed: int, dtype: torch.dtype) -> None:
         exact = point.double()
         assert (exact >= ball.low.double()).all()
         assert (exact <= ball.high.double()).all()
-        assert (ball.share(point) <= 1 + (1e-6 if ball.norm == "linf" and dtype == torch.float32 else 1e-12)).all()
+        if ball.norm != "linf":  # there the box is the ball, and domains round it inwards
+            assert (ball.share(point) <= 1 + 1e-12).all()
 
 
 @pytest.mark.parametrize("norm", ["linf", "l1"])

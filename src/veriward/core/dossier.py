@@ -1,7 +1,8 @@
 """One file of evidence, read: findings, verdicts and where they come from. Imports no torch and no scipy.
 
 What the rows mean: `plan` (subject, policy, threats, hashed before the run), `start` (a check began), `item` (a finished
-piece of work), `control`, `evidence`, `error`, `judgement`, `finish` (with the count of the rows), `seal`.
+piece of work), `control`, `evidence`, `error`, `void` (evidence that other evidence contradicts), `judgement`, `finish`
+(with the count of the rows), `seal`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -137,6 +138,7 @@ class Dossier:
         """Return the verdict of every finding of the latest plan, without reading its evidence."""
         try:
             limits, found = self._limits(), {row.key for row in self._journal.rows("evidence")}
+            found -= {row.key for row in self._journal.rows("void")}
             return {i["id"]: _verdict(i["key"] in found, limits.get(i["id"])) for i in self.plan["checks"]}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DossierError(f"{self.path}: its rows are not as veriward wrote them; run veriward verify") from error
@@ -156,9 +158,10 @@ class Dossier:
         return {name: tuple(Judged.from_dict(limit) for limit in limits) for name, limits in stored.items()}
 
     def _finding(self, item: Mapping[str, Any], limits: tuple[Judged, ...] | None) -> Finding:
-        row = self._journal.find("evidence", item["key"])
+        void = self._journal.find("void", item["key"])
+        row = None if void else self._journal.find("evidence", item["key"])
         evidence = Evidence.from_dict(self._journal.read(row)) if row else None
-        error = None if evidence else self._error(item["key"])
+        error = str(void.body["message"]) if void else None if evidence else self._error(item["key"])
         return Finding(
             id=item["id"],
             check=item["check"],

@@ -48,6 +48,10 @@ class ModelError(VeriwardError):
     """A model raised, or answered with the wrong shape or with values that are not numbers."""
 
 
+class ContradictionError(VeriwardError):
+    """A certificate and an attack that say opposite things of one row: an error of ours, never a footnote."""
+
+
 class ArtefactError(VeriwardError):
     """A file that is unreadable, of an unknown kind, or not safe to load."""
 

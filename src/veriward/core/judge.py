@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from veriward.core import basis as counts
+from veriward.core.bracket import brackets
 from veriward.core.estimate import Estimate
 from veriward.core.evidence import Evidence
 from veriward.core.finding import Judged, Verdict, worst
@@ -19,6 +20,7 @@ from veriward.core.policy import BUDGETS, Condition, Limit, Policy
 
 LEVEL = 0.05
 POWER = 0.90
+BRACKETED = "robust_accuracy"  # the metric that a certificate bounds from below
 MOST_ROWS = 10_000_000  # beyond this, "more rows" is not advice
 
 
@@ -88,21 +90,29 @@ def judge(
     """Return for each finding's id what the policy makes of its evidence.
 
     Evidence with a broken control is never decided; alarms keep a check from passing, not from failing: what an attack
-    broke stays broken. Findings under no limit get an empty tuple.
+    broke stays broken. A limit on robust accuracy also passes where the certificate of the same threat meets it. Findings
+    under no limit get an empty tuple.
     """
-    family = _hypotheses(evidence, policy)
+    family, floors = _hypotheses(evidence, policy), _floors(evidence)
     adjusted = _adjusted(family)
     judged: dict[str, list[Judged]] = {name: [] for name in evidence}
     size = max(1, sum(map(_may_err, family)))
     for hypothesis, p in zip(family, adjusted, strict=True):
         if hypothesis.finding is not None and hypothesis.estimate is not None:
             source = evidence[hypothesis.finding]
-            judged[hypothesis.finding].append(_decide(hypothesis, p, source, budget, size))
+            floor = floors.get(hypothesis.finding) if hypothesis.limit.metric == BRACKETED else None
+            judged[hypothesis.finding].append(_decide(hypothesis, p, source, budget, size, floor))
         elif hypothesis.estimate is None and not hypothesis.limit.optional:
             for name, source in evidence.items():
                 if fnmatchcase(source.check, hypothesis.limit.check):
                     judged[name].append(_unmeasured(hypothesis.limit))
     return {name: tuple(limits) for name, limits in judged.items()}
+
+
+def _floors(evidence: Mapping[str, Evidence]) -> dict[str, Estimate]:
+    """Return for each attack's finding what is proved under its threat, where the proof's own controls hold."""
+    sound = {name for name, source in evidence.items() if all(control.holds for control in source.controls)}
+    return {b.attack: b.certified for b in brackets(evidence) if b.proof in sound and not evidence[b.proof].alarms}
 
 
 def _may_err(hypothesis: Hypothesis) -> bool:
@@ -140,10 +150,14 @@ def _unmeasured(limit: Limit) -> Judged:
     return _judged(limit, limit.metric, limit.at or {}, "inconclusive", "no_estimate")
 
 
-def _decide(hypothesis: Hypothesis, adjusted: float, source: Evidence, budget: str, family: int) -> Judged:
+def _decide(
+    hypothesis: Hypothesis, adjusted: float, source: Evidence, budget: str, family: int, floor: Estimate | None
+) -> Judged:
     limit, estimate = hypothesis.limit, hypothesis.estimate
     assert estimate is not None
     verdict, why = _verdict(limit, estimate, adjusted, source, budget)
+    if verdict == "inconclusive" and why != "control" and floor is not None and passes(limit, floor, budget):
+        verdict, why = "pass", "proved"  # what is proved holds whatever an attack did or could not do
     base = _judged(limit, estimate.metric, estimate.at, verdict, why)
     if estimate.value is not None:
         base = replace(base, p=hypothesis.p, p_adjusted=adjusted)

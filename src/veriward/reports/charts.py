@@ -63,8 +63,11 @@ def _rounded(end: float, towards: Callable[[float], int]) -> float:
     return towards(end / step) * step
 
 
-def strip(estimate: Estimate, limit: Judged | None, ends: tuple[float, float]) -> Spec:
-    """Return one line: what passes and fails shaded, the interval as a bar, the value as a dot."""
+def strip(estimate: Estimate, limit: Judged | None, ends: tuple[float, float], floor: Estimate | None = None) -> Spec:
+    """Return one line: what passes and fails shaded, the interval as a bar, the value as a dot.
+
+    `floor` is what is proved of the same truth: an open ring, joined to the dot by a dashed line.
+    """
     zones, marks = (_zones(limit, ends), _limit(limit)) if limit else ([], [])
     layers: list[Spec] = []
     for zone in zones:
@@ -73,12 +76,48 @@ def strip(estimate: Estimate, limit: Judged | None, ends: tuple[float, float]) -
     axis = {"type": "rule", "color": "var(--line)"}
     layers.append(_layer([{"a": ends[0], "b": ends[1]}], axis, ends, wide=True))
     layers += [_layer([m], {"type": "tick", "color": "var(--ink)", "thickness": 1.5, "size": 22}, ends) for m in marks]
+    layers += _floor(estimate, floor, ends) if floor is not None else []
     if estimate.value is not None:
         bar = {"type": "rule", "color": "var(--ink)", "strokeWidth": 4, "strokeCap": "round", "opacity": 0.45}
         layers.append(_layer([{"a": estimate.low, "b": estimate.high}], bar, ends, wide=True))
         dot = {"type": "point", "filled": True, "color": "var(--ink)", "size": 70, "opacity": 1}
         layers.append(_layer([{"a": estimate.value}], dot, ends))
     return {"width": STRIP[0], "height": STRIP[1], "padding": 0, "background": None, "config": CONFIG, "layer": layers}
+
+
+def _floor(estimate: Estimate, floor: Estimate, ends: tuple[float, float]) -> list[Spec]:
+    if floor.value is None or estimate.value is None:
+        return []
+    dashed = {"type": "rule", "color": "var(--ink)", "strokeWidth": 1.5, "strokeDash": [3, 3]}
+    bar = {"type": "rule", "color": "var(--pass)", "strokeWidth": 4, "strokeCap": "round", "opacity": 0.45}
+    ring = {"type": "point", "filled": False, "color": "var(--pass)", "size": 60, "strokeWidth": 2, "opacity": 1}
+    return [
+        _layer([{"a": floor.value, "b": estimate.value}], dashed, ends, wide=True),
+        _layer([{"a": floor.low, "b": floor.high}], bar, ends, wide=True),
+        _layer([{"a": floor.value}], ring, ends),
+    ]
+
+
+def stack(parts: Sequence[tuple[str, str, int]]) -> Spec:
+    """Return rows as one bar of parts, (key, word, rows) each: what is proved, open, broken and wrong."""
+    colours = {"proved": "var(--pass)", "undecided": "var(--line)", "broken": "var(--fail)", "wrong": "var(--soft)"}
+    values = [{"part": word, "rows": rows, "order": i} for i, (_, word, rows) in enumerate(parts) if rows]
+    scale = {"domain": [word for _, word, _ in parts], "range": [colours[key] for key, _, _ in parts]}
+    legend = {"orient": "bottom", "title": None, "labelColor": "var(--soft)", "symbolType": "square"}
+    encoding = {
+        "x": {"field": "rows", "type": "quantitative", "stack": "zero", "title": None, "scale": {"nice": False}},
+        "color": {"field": "part", "type": "nominal", "scale": scale, "legend": legend},
+        "order": {"field": "order"},
+    }
+    return {
+        "data": {"values": values},
+        "width": 360,
+        "height": 22,
+        "background": None,
+        "config": CONFIG,
+        "mark": {"type": "bar", "opacity": 0.75},
+        "encoding": encoding,
+    }
 
 
 def _layer(values: list[Spec], mark: Spec, ends: tuple[float, float], *, wide: bool = False) -> Spec:

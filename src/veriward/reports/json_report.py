@@ -6,12 +6,14 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from veriward.core.bracket import brackets
 from veriward.core.dossier import Dossier
 from veriward.core.estimate import Estimate
 from veriward.core.evidence import Cost, Evidence
 from veriward.core.finding import Finding
 from veriward.core.note import Note
 from veriward.reports.advice import advise, first
+from veriward.reports.bracket import plain
 from veriward.reports.catalogue import Catalogue
 from veriward.reports.clauses import gaps
 from veriward.reports.numbers import SPACE
@@ -36,6 +38,7 @@ def build(dossier: Dossier) -> dict[str, Any]:
         "code": list(dossier.plan.get("code", ())),
         "assumptions": _sentences(dossier.plan.get("assumptions", ()), words),
         "findings": [_finding(dossier, finding, items[finding.id], words) for finding in dossier],
+        "brackets": [plain(bracket) for bracket in brackets(dossier.evidence())],
         "not_run": [{"check": item["check"], "reason": _plain(words.note(item["reason"]))} for item in dossier.not_run],
         "standards": _standards(dossier, words),
         "advice": _plain(first(dossier).line(words)),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from veriward.core.dossier import Dossier
 from veriward.core.finding import Finding, Judged
 from veriward.reports.advice import actions
+from veriward.reports.bracket import bracket_of, shown
 from veriward.reports.catalogue import Catalogue
 from veriward.reports.clauses import standards_told
 from veriward.reports.executive import attacks, cost
@@ -157,6 +158,7 @@ def _folded(title: str, lines: Sequence[str]) -> list[str]:
 def _details(dossier: Dossier, finding: Finding, words: Catalogue) -> list[str]:
     """Return what stands behind a finding that has limits or evidence worth telling."""
     lines = [escaped(question(finding, words)), ""]
+    lines += _bracket(dossier, finding, words)
     if finding.limits:
         heads = ["metric", "measured", "pass_if", "fail_if", "verdict", "what_decides"]
         rows = [_limit(dossier, finding, limit, words) for limit in finding.limits[:MOST_LIMITS]]
@@ -175,6 +177,15 @@ def _details(dossier: Dossier, finding: Finding, words: Catalogue) -> list[str]:
         ]
     title = f"{MARKERS[finding.verdict]} {_html(finding.id)} · {words.term('verdict', finding.verdict)}"
     return _folded(title, lines)
+
+
+def _bracket(dossier: Dossier, finding: Finding, words: Catalogue) -> list[str]:
+    pair = bracket_of(dossier, finding)
+    if pair is None:
+        return []
+    told = shown(pair, words)
+    title = f"**{words.text('bracket.title')}**{words.text('list.colon')}{escaped(told.sentence)}"
+    return [title, "", escaped(words.text("bracket.rows", counts=told.counts)), ""]
 
 
 def _limit(dossier: Dossier, finding: Finding, limit: Judged, words: Catalogue) -> list[str]:

@@ -11,6 +11,7 @@ from veriward.core.finding import WORST_FIRST, Finding, Judged
 from veriward.core.threat import Threat
 from veriward.reports import charts, pictures
 from veriward.reports.advice import advise
+from veriward.reports.bracket import bracket_of, shown
 from veriward.reports.catalogue import Catalogue
 from veriward.reports.headline import estimate_of
 from veriward.reports.numbers import condition, interval, listed, number, p_value, point, settings
@@ -53,8 +54,19 @@ def section(dossier: Dossier, finding: Finding, place: int, side: int, words: Ca
         "seed": finding.seed,
         "version": harmless(finding.evidence.version if finding.evidence else item["version"]),
         "standards": [_standard(entry, words) for entry in standards(finding)],
+        "bracket": _bracket(dossier, finding, words, draw),
         **_evidence(finding.evidence, side, words),
     }
+
+
+def _bracket(dossier: Dossier, finding: Finding, words: Catalogue, draw: Draw) -> dict[str, Any] | None:
+    """Return what is proved beside what was broken, in words and as a bar of rows."""
+    pair = bracket_of(dossier, finding)
+    if pair is None:
+        return None
+    told = shown(pair, words)
+    drawing = draw(charts.stack(told.parts), words.text("bracket.drawing", counts=told.counts))
+    return {"sentence": told.sentence, "counts": words.text("bracket.rows", counts=told.counts), "drawing": drawing}
 
 
 def _worst(limits: Sequence[Judged]) -> list[Judged]:

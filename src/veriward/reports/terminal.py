@@ -9,6 +9,7 @@ from veriward.core.dossier import Dossier
 from veriward.core.evidence import Cost
 from veriward.core.finding import WORST_FIRST, Finding, Verdict
 from veriward.reports.advice import first
+from veriward.reports.bracket import bracket_of, shown
 from veriward.reports.catalogue import Catalogue
 from veriward.reports.headline import MARKERS, Headline, counts, headline, preregistered
 from veriward.reports.numbers import SPACE, condition, interval, point, thousands
@@ -92,7 +93,7 @@ def _line(dossier: Dossier, finding: Finding, words: Catalogue) -> Line:
         verdict,
         words.text("summary.verdict", verdict=verdict, why=reason) if reason else verdict,
         reason,
-        tuple(_below(finding, top, words)),
+        tuple(_below(dossier, finding, top, words)),
     )
 
 
@@ -102,8 +103,9 @@ def _numbers(top: Headline, words: Catalogue) -> tuple[str, ...]:
     return name, f"{point(top.estimate)} {interval(top.estimate)}".strip(), limit
 
 
-def _below(finding: Finding, top: Headline | None, words: Catalogue) -> list[str]:
-    lines = []
+def _below(dossier: Dossier, finding: Finding, top: Headline | None, words: Catalogue) -> list[str]:
+    pair = bracket_of(dossier, finding) if family(finding.check) == "evasion" else None
+    lines = [shown(pair, words).sentence] if pair else []
     witnesses = finding.evidence.witnesses if finding.evidence else ()
     if finding.verdict == "fail" and witnesses and witnesses[0].text:
         key = "summary.cheapest" if family(finding.check) == "evasion" else "summary.example"

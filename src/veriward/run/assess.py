@@ -11,6 +11,7 @@ from typing import Any
 from veriward.adapters.loading import Loading
 from veriward.adapters.opened import Opened, open_subject
 from veriward.checks.registry import registry
+from veriward.core.bracket import contradicted
 from veriward.core.canonical import digest
 from veriward.core.dossier import Dossier, read_plan
 from veriward.core.errors import DossierError, SettingsError
@@ -216,8 +217,18 @@ class Run:
         }
         self._journal.append("error", f"{planned.key}:{tries}", body)
 
+    def _void_contradictions(self) -> None:
+        """Turn findings that contradict each other into errors; their evidence stays in the file."""
+        keys = {planned.id: planned.key for planned in self.plan.checks}
+        for name, error in contradicted(self.found).items():
+            body = {"evidence": keys[name], "message": f"{type(error).__name__}: {error}"}
+            if self._journal.find("void", keys[name]) is None:
+                self._journal.append("void", keys[name], body)
+            del self.found[name]
+
     def finish(self, policy: Policy, budget: Budget) -> None:
         """Judge what was found and end the run with the count of its rows; nothing new, no new rows."""
+        self._void_contradictions()
         judged = judge(self.found, policy.for_task(self.opened.task), budget=budget)
         findings = {name: [limit.to_dict() for limit in limits] for name, limits in judged.items()}
         body = {"plan": self.plan_key, "findings": findings}
