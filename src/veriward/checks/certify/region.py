@@ -44,8 +44,8 @@ class Region:
 
     def __getitem__(self, rows: Tensor | slice) -> "Region":
         """Return some of the rows, in any order and number."""
-        parts = (part[rows] for part in (self.clean, self.low, self.high, self.radii))
-        return Region(*parts, self.norm, self.cast)
+        clean, low, high, radii = (part[rows] for part in (self.clean, self.low, self.high, self.radii))
+        return Region(clean, low, high, radii, self.norm, self.cast)
 
     def __len__(self) -> int:
         return len(self.clean)
@@ -81,7 +81,8 @@ class Region:
         else:
             best = torch.nn.functional.one_hot(steep.abs().argmax(1), steep.shape[1]).to(steep.dtype)
             share = best * steep.sign()
-        return self.clean - share.view_as(a) * self.radii
+        moved: Tensor = share.view_as(a) * self.radii
+        return self.clean - moved
 
 
 def _spent_l1(steep: Tensor, most: Tensor) -> Tensor:
