@@ -8,13 +8,14 @@
 """
 
 import time
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
+from tests.checks.tiny_nets import attacked, bounds, exact, tiny
 from torch import Tensor, nn
 
-from tests.checks.tiny_nets import attacked, bounds, exact, tiny
 from veriward.checks.certify.decide import Effort, decide
 from veriward.checks.certify.region import Region
 from veriward.checks.certify.trace import read
@@ -39,7 +40,7 @@ def _tiny() -> dict[str, Any]:
         case = tiny(seed, "linf" if seed % 4 else "l1")
         found, truth = bounds(case), exact(case)
         chain = [found["interval"], found["crown"], found["alpha"], truth, attacked(case)]
-        wrong += [seed] if any(a > b + SLACK for a, b in zip(chain, chain[1:], strict=False)) else []
+        wrong += [seed] if any(a > b + SLACK for a, b in pairwise(chain)) else []
         gaps.append([truth - value for value in chain])
     names = ("interval", "crown", "alpha", "exact", "attack")
     means = dict(zip(names, np.mean(gaps, axis=0).round(5).tolist(), strict=True))
@@ -96,7 +97,8 @@ def _broken(net: nn.Module, ball: Ball, y: Tensor, steps: int = 20) -> Tensor:
     """Attack every row from its own place and from another, in float32; nothing is skipped."""
     broken = torch.zeros(len(y), dtype=torch.bool)
     noise = torch.randn(ball.clean.shape, generator=torch.Generator().manual_seed(7))
-    for z in (ball.clean, ball.draw(noise)):
+    for start in (ball.clean, ball.draw(noise)):
+        z = start
         for step in range(steps + 1):
             z = z.detach().requires_grad_()
             with torch.enable_grad():
