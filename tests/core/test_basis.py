@@ -116,3 +116,25 @@ def test_more_rows_keep_the_shares(factor: float) -> None:
 
 def test_an_empty_group_stays_empty() -> None:
     assert basis.scaled({"kind": "gap", "families": [[[0, 0], [1, 2]]]}, 10)["families"] == [[[0, 0], [10, 20]]]
+
+
+def test_the_interval_of_a_quantile_covers_the_truth_whatever_the_distribution() -> None:
+    """P95 of an exponential is log 20; with 200 rows both ends are order statistics."""
+    from veriward.core.basis.quantiles import quantile_basis
+
+    generator, covered = np.random.default_rng(0), 0
+    for _ in range(200):
+        found = quantile_basis(generator.exponential(size=200), 0.95, least=0.0, most=math.inf)
+        low, high = basis.interval(found)
+        assert low <= basis.value(found) <= high
+        covered += low <= math.log(20) <= high
+    assert covered >= 184  # 190 of 200 in the long run; 184 is three standard deviations below
+
+
+def test_few_rows_leave_a_high_quantile_open() -> None:
+    from veriward.core.basis.quantiles import quantile_basis
+
+    found = quantile_basis(np.arange(20.0), 0.95, least=0.0, most=100.0)
+    assert basis.interval(found)[1] == 100.0
+    assert basis.p_above(found, 25.0) == 1.0
+    assert basis.interval(basis.scaled(found, 50))[1] < 100.0

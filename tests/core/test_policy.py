@@ -123,8 +123,9 @@ def test_limits_of_one_task_are_not_undecided_on_models_of_the_other(name: str) 
     """Metrics of the checks that do both tasks, as docs/checks.md names them: a limit on one of them says its task."""
     classification = {"demographic_parity_difference", "equal_opportunity_difference", "equalized_odds_difference"}
     classification |= {"calibration_difference", "accuracy_difference", "calibration_error", "accuracy_drop"}
+    classification |= {"robust_accuracy"}
     regression = {"residual_difference", "absolute_error_difference", "prediction_difference", "error_increase"}
-    regression |= {"relative_absolute_error", "mean_absolute_error", "r_squared"}
+    regression |= {"relative_absolute_error", "mean_absolute_error", "r_squared", "moved_share"}
     for rule in Policy.load(name).limit:
         wanted = {"classification"} if rule.metric in classification else {"regression"}
         assert rule.task in (wanted if rule.metric in classification | regression else {None, "classification"})

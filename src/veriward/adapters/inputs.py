@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from veriward.adapters.agreement import check_rules
+from veriward.adapters.mask import read_mask
 from veriward.adapters.model import Backend
 from veriward.adapters.private_columns import withhold
 from veriward.core.data import Split, Table
@@ -35,10 +36,15 @@ def build_domain(
         raise SettingsError(f"input.kind = {kind!r}: this version assesses image and tabular inputs")
     train, test = splits
     if kind == "tabular":
+        if subject.threat.evasion.mask is not None:
+            raise SettingsError(
+                "threat.evasion.mask is for arrays; want mutable = false or eps under [features] instead"
+            )
         return _table_domain(subject, backend, named, splits, notes)
     if isinstance(test.x, Table):
         raise DataError(f"input.kind = {kind!r}, but the data are columns; want an array called x")
-    domain = ArrayDomain(*_bounds(subject, splits, notes))
+    mask, mask_hash = read_mask(subject, tuple(test.x.shape[1:]))
+    domain = ArrayDomain(*_bounds(subject, splits, notes), mask=mask, mask_hash=mask_hash)
     for name, split in (("data.train", train), ("data.test", test)):
         if split is not None:
             domain.check(split.x, name)
@@ -49,8 +55,9 @@ def _table_domain(
     subject: Subject, backend: Backend, named: bool, splits: Splits, notes: list[Note]
 ) -> tuple[Domain, Split | None, Split]:
     train, test = splits
+    there = set(test.x.names) if isinstance(test.x, Table) else set()
     if isinstance(test.x, Table):
-        unknown = sorted(set(subject.features) - set(test.x.names))
+        unknown = sorted(k for k in subject.features if not any(n.startswith(k) for n in test.x.names))
         if unknown:
             raise DataError(f"features.{unknown[0]}: no such column; there are: {some(test.x.names)}")
         shared = withhold(subject, backend, _shared(train, test), notes)
@@ -65,7 +72,8 @@ def _table_domain(
         )
     else:
         named = False
-    features = {k: v for k, v in subject.features.items() if not isinstance(test.x, Table) or k in test.x.names}
+    # what is said of columns that the model does not read is of no account
+    features = {k: v for k, v in subject.features.items() if k not in there or k in test.x.names}
     columns, more = fit_columns(subject.model_copy(update={"features": features}), train.x if train else None, test.x)
     domain = TableDomain(columns, tuple(Rule.parse(name, text) for name, text in subject.rules.items()), named)
     check_rules(domain, {"data.train": train, "data.test": test})

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from veriward.adapters.agreement import check_gaps, check_splits
 from veriward.adapters.answers import ask, granted_access, number_labels
+from veriward.adapters.backward import with_backward
 from veriward.adapters.inputs import build_domain, infer_kind
 from veriward.adapters.load import load
 from veriward.adapters.loading import Loading
@@ -98,7 +99,8 @@ def open_subject(
 
     Raises SettingsError, DataError, ArtefactError or ModelError, each saying where, what came and what was wanted.
     """
-    loaded = load(subject, Loading(device, batch_size, trust, code))
+    how = Loading(device, batch_size, trust, code)
+    loaded = load(subject, how)
     backend = loaded.backend
     notes: list[Note] = list(getattr(backend, "notes", ()))
     train, test = _splits(subject, notes)
@@ -109,6 +111,7 @@ def open_subject(
     check_gaps(backend, domain, {"data.test": test, "data.train": train})
     probe = domain.decode(domain.encode(test.x, list(range(min(PROBE_ROWS, len(test))))))
     task, output, classes = ask(subject, backend, probe, test, notes)
+    backend = with_backward(backend, subject, domain, domain.encode(test.x, [0]), how, notes)
     access = granted_access(subject, backend, output, probe, notes)
     # who restricts the access to scores or labels keeps the trees to themselves, too
     structure = subject.model.access is None and read_forest(backend) is not None

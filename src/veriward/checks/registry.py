@@ -11,9 +11,11 @@ from veriward.core.errors import SettingsError
 
 MODULES = (
     "veriward.checks.artefact.scan",
+    "veriward.checks.certify.smoothing",
     "veriward.checks.data.pii",
     "veriward.checks.data.profile",
     "veriward.checks.data.splits",
+    "veriward.checks.evasion.curve",
     "veriward.checks.evasion.linf",
     "veriward.checks.evasion.l2",
     "veriward.checks.evasion.l1",

@@ -14,8 +14,9 @@ from veriward.reports.bracket import bracket_of
 from veriward.reports.bracket import shown as bracketed
 from veriward.reports.catalogue import Catalogue
 from veriward.reports.clauses import standards_told
+from veriward.reports.curves import curves
 from veriward.reports.executive import by_family, executive, tally
-from veriward.reports.headline import MARKERS, estimate_of, headline, limits_broken, preregistered
+from veriward.reports.headline import MARKERS, headline, limits_broken, preregistered
 from veriward.reports.numbers import condition, interval, number, point
 from veriward.reports.story import story
 from veriward.reports.terminal import duration, total_cost
@@ -82,7 +83,7 @@ def overview(dossier: Dossier, words: Catalogue, draw: Draw) -> dict[str, Any]:
         "families": families,
         "lines": list(lines.values()) if len(lines) > len(families) else [],  # else they stand there already
         **executive(dossier, words),
-        "curves": list(_curves(dossier, words, draw)),
+        "curves": [(c.name, draw(c.spec, c.spoken), c.told) for c in curves(dossier, words)],
         "not_run": [(harmless(item["check"]), harmless(words.note(item["reason"]))) for item in dossier.not_run],
         "raised": [(harmless(f.id), raised(f.error, words)) for f in dossier if f.error],
         "error": verdict("error", words),
@@ -188,22 +189,6 @@ def _spoken(estimate: Estimate, limit: Any, words: Catalogue) -> str:
     name = label(estimate.metric, estimate.at, words)
     values = {"value": point(estimate), "interval": interval(estimate), "limit": condition(limit.pass_if)}
     return words.text("page.drawing", metric=name, **values)
-
-
-def _curves(dossier: Dossier, words: Catalogue, draw: Draw) -> Iterator[tuple[str, str]]:
-    """Yield a drawing per check that ran under several sizes of change."""
-    for check in dict.fromkeys(finding.check for finding in dossier):
-        points = [p for finding in dossier if finding.check == check for p in _sized(finding)]
-        if len({eps for eps, _, _ in points}) > 1:
-            named = label(points[0][1].metric, {}, words)
-            drawn = charts.curve([(eps, e) for eps, e, _ in points], points[0][2], (words.term("knob", "eps"), named))
-            yield harmless(check), draw(drawn, f"{harmless(check)}: {named}")
-
-
-def _sized(finding: Finding) -> list[tuple[float, Estimate, Any]]:
-    eps = finding.evidence.threat.knobs.get("eps") if finding.evidence else None
-    judged = [(limit, estimate_of(finding, limit)) for limit in finding.limits]
-    return [(float(eps), e, limit) for limit, e in judged[:1] if e is not None and eps is not None]
 
 
 def _untested(finding: Finding, words: Catalogue) -> list[str]:

@@ -1,1 +1,1 @@
-"""Proofs that no change within a budget turns a decision."""
+"""What is proved of a model: bounds of networks and trees, and of models that answer by vote."""

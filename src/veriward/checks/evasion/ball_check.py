@@ -35,7 +35,11 @@ class BallCheck(Check):
     norm: ClassVar[Norm]
     version = "2"
     needs = ("labels",)
-    metrics = ("attack_success_rate", "clean_accuracy", "robust_accuracy")
+    tasks = ("classification", "regression")
+    metrics = (
+        *("attack_success_rate", "clean_accuracy", "robust_accuracy"),
+        *("moved_share", "relative_change_p95", "error_increase"),
+    )
     after = ("certify/bounds",)
 
     def refuse(self, opened: Opened) -> Note | None:
@@ -58,6 +62,7 @@ class BallCheck(Check):
 
     def run(self, subject: Subject, threat: Threat, *, job: Job) -> Evidence:
         """Attack a seeded sample of the test rows; robust means that no attack of the plan broke the row."""
+        from veriward.checks.evasion.farthest import MoveRows
         from veriward.checks.evasion.rows import AttackRows
 
         opened, effort = job.opened, Effort.of(job.settings)
@@ -66,6 +71,12 @@ class BallCheck(Check):
         proved = _proved(job, threat, rows)
         attacked = rows[~proved | _doubted(job, rows, proved)]
         blocks = _blocks(attacked, BLOCK if opened.format in BATCHED else WHOLE_BLOCK)
+        if opened.task == "regression":
+            from veriward.checks.evasion.moved import moved_evidence
+
+            moved = job.map("move", MoveRows(threat, job.stream("attack"), attacks), blocks)
+            notes = _assumptions(opened, threat, 0), _untested(attacks, None)
+            return moved_evidence(self, threat, opened, rows, moved, attacks, notes)
         items = job.map("attack", AttackRows(threat, job.stream("attack"), attacks), blocks)
         return _evidence(self, threat, job, rows, attacked, items, attacks)
 

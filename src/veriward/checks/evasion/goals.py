@@ -22,6 +22,11 @@ class Answer:
 
     margin: Tensor
     fooled: Tensor
+    moved: Tensor | None = None  # of predictions: by how much, with its sign
+
+    def __getitem__(self, where: Tensor | slice) -> "Answer":
+        moved = self.moved[where] if self.moved is not None else None
+        return Answer(self.margin[where], self.fooled[where], moved)
 
 
 class Goal(Protocol):
@@ -101,8 +106,9 @@ class Move:
 
     def answer(self, raw: Tensor) -> Answer:
         """Return how far beyond the tolerance predictions (n,) are."""
-        margin = (raw.double() - self.start).abs() - self.tolerance
-        return Answer(margin, margin > 0)
+        moved = raw.double() - self.start
+        margin = moved.abs() - self.tolerance
+        return Answer(margin, margin > 0, moved)
 
     def loss(self, raw: Tensor, kind: Loss = "margin", aim: Tensor | None = None) -> Tensor:
         """Return the error, signed by `aim` or its size; at the start itself its slope is that of moving up."""
@@ -110,8 +116,8 @@ class Move:
         return moved * aim if aim is not None else torch.where(moved >= 0, moved, -moved)
 
     def aim(self, raw: Tensor, rank: int) -> Tensor:
-        """Return +1 for odd ranks and -1 for even ones, (n,)."""
-        return torch.full_like(self.start, 1.0 if rank % 2 else -1.0)
+        """Return -1 for odd ranks and +1 for even ones, (n,): the first search has gone up."""
+        return torch.full_like(self.start, -1.0 if rank % 2 else 1.0)
 
 
 def margins(scores: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:

@@ -34,6 +34,15 @@ def linear_controls(norm: Norm, *, access: Access, table: bool) -> tuple[Control
     )
 
 
+def curve_controls(norm: Norm, *, access: Access, table: bool) -> tuple[Control, ...]:
+    """Return the same linear model for a curve of sizes: half of the rows fall at the median distance."""
+    (control, _) = linear_controls(norm, access=access, table=table)
+    median = float(control.threat.knobs["eps"])
+    threat = ball_threat(norm, control.threat.access, 4 * median)
+    near = {"median_distance": (0.9 * median, 1.15 * median)}
+    return (Control(f"{control.name}, distances", control.subject, threat, near),)
+
+
 def _subject(x: Tensor, weight: Tensor, *, gradients: bool, table: bool) -> Subject:
     model = _linear(weight) if gradients else LinearScores(weight)
     rows = x.numpy() if table else x.view(-1, 1, 4, 5).numpy()

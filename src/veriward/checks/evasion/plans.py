@@ -37,13 +37,18 @@ EFFORTS: Mapping[str, Effort] = {
 
 def plan(opened: "Opened", norm: "Norm", effort: Effort) -> "tuple[Attack, ...]":
     """Return the attacks on a model as far as the attacker may reach it."""
+    from veriward.checks.evasion.adaptive import adaptive
     from veriward.checks.evasion.ascent import PGD
+    from veriward.checks.evasion.constrained import needs_search, table_attacks
     from veriward.checks.evasion.square import Square
 
+    if needs_search(opened.domain) and hasattr(opened.model, "scores"):
+        queries = effort.queries if hasattr(opened.model, "forward") else effort.queries_alone
+        return (*table_attacks(opened, effort.steps, effort.restarts, queries), Square(effort.queries))
     if hasattr(opened.model, "forward"):
-        return PGD(effort.steps, effort.restarts), Square(effort.queries)
+        return PGD(effort.steps, effort.restarts), *adaptive(opened, effort), Square(effort.queries)
     if hasattr(opened.model, "trees"):
         from veriward.checks.evasion.leaves import LeafSearch
 
         return LeafSearch(climbs=effort.restarts), Square(effort.queries)
-    return (Square(effort.queries_alone),)
+    return *adaptive(opened, effort), Square(effort.queries_alone)

@@ -13,7 +13,8 @@ from veriward.adapters.opened import Opened
 from veriward.checks.evasion.attack import Attack, run_plan
 from veriward.checks.evasion.chase import Chase
 from veriward.checks.evasion.cheapest import shrink
-from veriward.checks.evasion.goals import Goal, Misclassify, Move
+from veriward.checks.evasion.goals import Goal, Misclassify
+from veriward.checks.evasion.symptoms import listen, symptoms
 from veriward.checks.evasion.witnesses import witnesses
 from veriward.core.streams import Stream
 from veriward.core.threat import Threat
@@ -31,28 +32,32 @@ class AttackRows:
         """Return per-row arrays (correct, by, spent), readings for the alarms, and the cheapest examples."""
         rows, keep = list(item[0]), item[1]
         chase, right, raw = begin(opened, self.threat, rows)
-        flat = self._flat_gradients(chase)
+        listen(chase)
+        flat = flat_gradients(chase, self.attacks)
         if chase.whole_ball.can_move:
             run_plan(self.attacks, chase, self.stream)
-            shrink(chase)
-            chase.verify()
+            if chase.votes == 1:  # a shorter way that wins one vote by luck would lose the next
+                shrink(chase)
+                chase.verify()
         return {
             **_arrays(chase, len(rows), right),
             "flat_gradients": int((flat & ~chase.done).sum()),
             "stuck": int((~opened.domain.allowed(chase.clean, chase.clean, self.threat)).sum()),
             "rejected": chase.rejected,
-            "random": _depends_on_company(chase, opened.encoded("test", rows), raw),
+            **symptoms(chase, self.attacks, self.stream),
+            "random": depends_on_company(chase, opened.encoded("test", rows), raw),
             "probabilities_as_logits": opened.output == "logits" and looks_like_probabilities(raw),
             "witnesses": witnesses(chase, rows, right, keep),
         }
 
-    def _flat_gradients(self, chase: Chase) -> Tensor:
-        """Return where the gradient is zero or not a number, (n,): without a slope, descent proves nothing."""
-        if not any(attack.reads == "gradients" for attack in self.attacks) or not len(chase.clean):
-            return torch.zeros(len(chase.clean), dtype=torch.bool, device=chase.clean.device)
-        _, gradient = chase.slope(chase.clean, chase.active)
-        steep = (gradient.flatten(1) != 0).any(1) & torch.isfinite(gradient.flatten(1)).all(1)
-        return ~steep
+
+def flat_gradients(chase: Chase, attacks: Sequence[Attack]) -> Tensor:
+    """Return where the gradient is zero or not a number, (n,): without a slope, descent proves nothing."""
+    if not any(attack.reads == "gradients" for attack in attacks) or not len(chase.clean):
+        return torch.zeros(len(chase.clean), dtype=torch.bool, device=chase.clean.device)
+    _, gradient = chase.slope(chase.clean, chase.active)
+    steep = (gradient.flatten(1) != 0).any(1) & torch.isfinite(gradient.flatten(1)).all(1)
+    return ~steep
 
 
 def begin(opened: Opened, threat: Threat, rows: Sequence[int]) -> tuple[Chase, Tensor, Tensor]:
@@ -62,7 +67,7 @@ def begin(opened: Opened, threat: Threat, rows: Sequence[int]) -> tuple[Chase, T
     numbers = torch.as_tensor(opened.test.index[list(rows)], device=clean.device)
     asked = Chase(opened, threat, clean, Misclassify(target, opened.output, len(opened.classes)), numbers)
     raw = asked.raw(clean)
-    goal: Goal = Move.of(opened, raw) if opened.task == "regression" else asked.goal
+    goal: Goal = asked.goal
     right = (~goal.answer(raw).fooled).nonzero().squeeze(1)  # as the model decides: a tie is no error of its own
     return Chase(opened, threat, clean[right], goal[right], numbers[right]), right, raw
 
@@ -76,7 +81,7 @@ def _arrays(chase: Chase, n: int, right: Tensor) -> dict[str, Any]:
     return {"correct": correct, "by": by, "spent": spent}
 
 
-def _depends_on_company(chase: Chase, clean: Tensor, raw: Tensor) -> bool:
+def depends_on_company(chase: Chase, clean: Tensor, raw: Tensor) -> bool:
     """Return whether rows get other answers in another order: noise, or rows that influence each other.
 
     Honest models differ by rounding alone, a thousand times less than what is called a difference here.

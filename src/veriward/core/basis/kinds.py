@@ -7,11 +7,14 @@ from veriward.core.basis.flags import Flags
 from veriward.core.basis.kind import Basis, Kind
 from veriward.core.basis.means import Mean, Means, Normal
 from veriward.core.basis.paired import Paired
+from veriward.core.basis.quantiles import Quantile
 from veriward.core.basis.roc import Roc
 from veriward.core.basis.shares import Binomial, Census, Gap, Worst
+from veriward.core.basis.tested import Tested
 
 KINDS: dict[str, Kind] = {
     "binomial": Binomial(),
+    "tested": Tested(),
     "paired": Paired(),
     "gap": Gap(),
     "worst": Worst(),
@@ -21,6 +24,7 @@ KINDS: dict[str, Kind] = {
     "mean": Mean(),
     "means": Means(),
     "normal": Normal(),
+    "quantile": Quantile(),
     "census": Census(),
 }
 

@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-GOOD = {**dict.fromkeys(SHARES, 1), "broken": 0}  # which answer one wants of a row; others have no better side
+GOOD = {
+    **dict.fromkeys(SHARES, 1),
+    "broken": 0,
+    "moved": 0,
+}  # which answer one wants of a row; others have no better side
 
 
 @dataclass(frozen=True)
