@@ -49,7 +49,10 @@ def _models(x: Any, y: Any) -> dict[str, tuple[Forest, Any]]:
     extreme = xgboost.XGBClassifier(n_estimators=100, max_depth=3, n_jobs=1).fit(x, y)
     lighter = lightgbm.LGBMClassifier(n_estimators=100, max_depth=3, n_jobs=1, verbose=-1).fit(x, y)
     native = {"xgboost": boost.from_booster(extreme.get_booster()), "lightgbm": light.from_booster(lighter.booster_)}
-    models = {"sklearn boosting": (forest_of(boosted), boosted.predict), "sklearn forest": (forest_of(mean), mean.predict)}
+    models = {
+        "sklearn boosting": (forest_of(boosted), boosted.predict),
+        "sklearn forest": (forest_of(mean), mean.predict),
+    }
     for name, backend in native.items():
         models[name] = (backend.forest(), lambda rows, b=backend: (np.asarray(b.raw(rows)) > 0.5).astype(int))
     return {name: (forest, predict) for name, (forest, predict) in models.items() if forest is not None}
@@ -66,12 +69,16 @@ def _measured(forest: Forest, predict: Any, rows: Any, labels: Any) -> dict[str,
     return {
         "rows": len(rows),
         "broken by the library's own answer": f"{int(fell.sum())} of {int(reached.sum())}",
-        "attack over clique bound": round(float(np.mean(found.upper[reached] / np.maximum(alone.lower[reached], 1e-6))), 4),
+        "attack over clique bound": round(
+            float(np.mean(found.upper[reached] / np.maximum(alone.lower[reached], 1e-6))), 4
+        ),
         "attack over search": round(float(np.mean(found.upper[reached] / lower)), 4),
         "exact": round(float(np.mean(found.lower[reached] >= found.upper[reached] * (1 - 1e-8))), 4),
         "contradictions": int((found.lower > found.upper).sum() + (alone.lower > found.upper).sum()),
         "ms per row, distance": round(spent / len(rows) * 1e3, 1),
-        "at radii": {f"{norm} {eps}": _decided(forest, rows, labels, norm, eps) for norm in RADII for eps in RADII[norm]},
+        "at radii": {
+            f"{norm} {eps}": _decided(forest, rows, labels, norm, eps) for norm in RADII for eps in RADII[norm]
+        },
     }
 
 

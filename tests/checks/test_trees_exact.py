@@ -60,7 +60,10 @@ def exhaustive(forest: Forest, ask: Any, row: np.ndarray, y: int, norm: str, who
         mine = np.unique(forest.threshold[(forest.feature == j) & (forest.category < 0)])
         tried = [row[j], *(v for t in mine.tolist() for v in beside(t))]
         if whole is not None and whole[j]:
-            tried = [row[j], *(v + s for t in mine.tolist() for v in (np.floor(t), np.ceil(t)) for s in (-1.0, 0.0, 1.0))]
+            tried = [
+                row[j],
+                *(v + s for t in mine.tolist() for v in (np.floor(t), np.ceil(t)) for s in (-1.0, 0.0, 1.0)),
+            ]
         options.append([row[j]] if np.isnan(row[j]) else sorted(set(tried)))
     points = np.array(list(product(*options)))
     fallen = points[ask(points) != y]
@@ -70,7 +73,9 @@ def exhaustive(forest: Forest, ask: Any, row: np.ndarray, y: int, norm: str, who
 def drawn(classes: int, seed: int = 0, columns: int = 3) -> tuple[np.ndarray, np.ndarray]:
     draw = np.random.default_rng(seed)
     x = draw.normal(size=(300, columns)).astype(np.float32).astype(np.float64)
-    return x, np.digitize(x @ draw.normal(size=columns), np.quantile(x @ np.ones(columns), np.linspace(0, 1, classes + 1)[1:-1]))
+    return x, np.digitize(
+        x @ draw.normal(size=columns), np.quantile(x @ np.ones(columns), np.linspace(0, 1, classes + 1)[1:-1])
+    )
 
 
 def trained(library: str, classes: int, gaps: bool = False) -> tuple[Any, Any]:
@@ -125,7 +130,9 @@ def test_the_nearest_leaf_is_the_smallest_distance_there_is(library: str, classe
     np.testing.assert_allclose(size(points - x[reached], norm), truth[reached], rtol=1e-9, atol=1e-12)
     for factor, holds in ((0.999, True), (1.001, False)):
         for i in reached.tolist():
-            kept = certified(forest, ball(x[i : i + 1], truth[i] * factor, norm), other_classes(forest, y[i : i + 1]), y=y[i : i + 1])
+            kept = certified(
+                forest, ball(x[i : i + 1], truth[i] * factor, norm), other_classes(forest, y[i : i + 1]), y=y[i : i + 1]
+            )
             assert bool(kept[0]) == holds
 
 
@@ -148,7 +155,9 @@ def test_whole_numbers_move_by_whole_steps(norm: str) -> None:
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.1, -0.1, 0.0, 1e-40, 1e30, 3.4028235e38, -3.5e38])
-@pytest.mark.parametrize("reading", [Reading(strict=s, single=f, tiny=t) for s in (0, 1) for f in (0, 1) for t in (0, 1e-35)])
+@pytest.mark.parametrize(
+    "reading", [Reading(strict=s, single=f, tiny=t) for s in (0, 1) for f in (0, 1) for t in (0, 1e-35)]
+)
 def test_the_last_number_that_goes_left_is_the_last_one(reading: Reading, threshold: float) -> None:
     def left(value: float) -> bool:
         read = reading.numbers(value)
@@ -203,13 +212,17 @@ def test_category_sets_are_entered_at_their_nearest_code(norm: str) -> None:
 def test_on_single_trees_attack_and_certificate_part_the_rows_between_them(classes: int, norm: Any) -> None:
     x, y = drawn(classes)
     model = DecisionTreeClassifier(max_depth=6, random_state=0).fit(x[:150], y[:150])
-    opened = open_subject(subject_of(model, x[150:], y[150:], output="probabilities", input={"bounds": (-10, 10), "kind": "tabular"}))
+    opened = open_subject(
+        subject_of(model, x[150:], y[150:], output="probabilities", input={"bounds": (-10, 10), "kind": "tabular"})
+    )
     view = view_of(opened)
     assert view is not None and hasattr(opened.model, "trees")
     for eps in (0.05, 0.2):
         chase, right, _ = begin(opened, ball_threat(norm, "scores", eps), range(150))
         labels: Any = chase.goal
-        proved = certified(view.forest, view.around(chase.whole_ball), other_classes(view.forest, labels.y.numpy()), y=labels.y.numpy())
+        proved = certified(
+            view.forest, view.around(chase.whole_ball), other_classes(view.forest, labels.y.numpy()), y=labels.y.numpy()
+        )
         run_plan((LeafSearch(),), chase, Stream.of(0, "test"))
         assert np.array_equal(chase.done.numpy(), ~proved) and 0 < proved.sum() < len(right)
         assert chase.rejected == 0
@@ -222,7 +235,9 @@ def test_rules_make_the_nearest_point_infeasible_and_the_next_leaf_is_tried() ->
     y = (x.max(1) > 0.6).astype(int)
     model = DecisionTreeClassifier(random_state=0).fit(x, y)
     rows = np.array([[0.25, 0.2], [0.9, 0.9]])
-    free = subject_of(model, rows, np.array([0, 1]), output="probabilities", input={"bounds": (-1, 2), "kind": "tabular"})
+    free = subject_of(
+        model, rows, np.array([0, 1]), output="probabilities", input={"bounds": (-1, 2), "kind": "tabular"}
+    )
     ruled = free.model_copy(update={"rules": {"order": "x0 <= x1 + 0.1"}})
     broken = {}
     for name, subject in (("free", free), ("ruled", ruled)):

@@ -1,4 +1,4 @@
-"""Sums of trees: every success is the library's own answer, no proof is contradicted, and small sums are answered exactly."""
+"""Sums of trees: successes are the library's own, no proof is contradicted, small sums are answered exactly."""
 
 from typing import Any
 
@@ -54,7 +54,9 @@ def trained(kind: str, x: np.ndarray, y: np.ndarray) -> tuple[Any, Any]:
         return model.get_booster(), model.predict
     if kind == "lightgbm":
         model = lgb.LGBMClassifier(n_estimators=rounds, max_depth=3, n_jobs=1, verbose=-1).fit(x, y)
-        return model.booster_, lambda rows: np.asarray(model.predict_proba(pd.DataFrame(rows, columns=model.feature_name_))).argmax(1)
+        return model.booster_, lambda rows: np.asarray(
+            model.predict_proba(pd.DataFrame(rows, columns=model.feature_name_))
+        ).argmax(1)
     made = {
         "boosted": ensemble.GradientBoostingClassifier(n_estimators=rounds, random_state=0),
         "histogram": ensemble.HistGradientBoostingClassifier(max_iter=rounds // 2, max_leaf_nodes=8),
@@ -160,11 +162,19 @@ def categories(library: str) -> tuple[Any, Any, np.ndarray]:
     """A booster on two columns of words and one of numbers, with rows it knows."""
     draw = np.random.default_rng(5)
     words = np.array(["ash", "birch", "cedar", "dogwood", "elm", "fir"])
-    frame = pd.DataFrame({"tree": draw.choice(words, 300), "size": draw.random(300), "soil": draw.choice(["clay", "sand"], 300)})
-    y = ((frame["tree"].isin(["birch", "elm", "fir"]) ^ (frame["size"] > 0.6)) & (frame["soil"] == "clay")).to_numpy().astype(int)
+    frame = pd.DataFrame(
+        {"tree": draw.choice(words, 300), "size": draw.random(300), "soil": draw.choice(["clay", "sand"], 300)}
+    )
+    y = (
+        ((frame["tree"].isin(["birch", "elm", "fir"]) ^ (frame["size"] > 0.6)) & (frame["soil"] == "clay"))
+        .to_numpy()
+        .astype(int)
+    )
     coded = frame.astype({"tree": "category", "soil": "category"})
     if library == "lightgbm":
-        model = lgb.LGBMClassifier(n_estimators=10, num_leaves=6, min_data_per_group=5, min_child_samples=5, n_jobs=1, verbose=-1)
+        model = lgb.LGBMClassifier(
+            n_estimators=10, num_leaves=6, min_data_per_group=5, min_child_samples=5, n_jobs=1, verbose=-1
+        )
         return model.fit(coded, y).booster_, frame, y
     model = xgb.XGBClassifier(n_estimators=10, max_depth=3, enable_categorical=True, max_cat_to_onehot=2, n_jobs=1)
     return model.fit(coded, y).get_booster(), frame, y
