@@ -38,15 +38,21 @@ EFFORTS: Mapping[str, Effort] = {
 def plan(opened: "Opened", norm: "Norm", effort: Effort) -> "tuple[Attack, ...]":
     """Return the attacks on a model as far as the attacker may reach it."""
     from veriward.checks.evasion.adaptive import adaptive
-    from veriward.checks.evasion.ascent import PGD
     from veriward.checks.evasion.constrained import needs_search, table_attacks
+    from veriward.checks.evasion.search import Search, rounds
     from veriward.checks.evasion.square import Square
+    from veriward.checks.evasion.strict import strict_plan
 
+    if opened.subject.threat.evasion.plan == "strict-autoattack":
+        attacks = strict_plan(
+            norm, len(opened.classes) or 3
+        )  # a prediction moves two ways, as one of three classes does
+        return attacks if hasattr(opened.model, "forward") else tuple(a for a in attacks if a.reads != "gradients")
     if needs_search(opened.domain) and hasattr(opened.model, "scores"):
         queries = effort.queries if hasattr(opened.model, "forward") else effort.queries_alone
         return (*table_attacks(opened, effort.steps, effort.restarts, queries), Square(effort.queries))
     if hasattr(opened.model, "forward"):
-        return PGD(effort.steps, effort.restarts), *adaptive(opened, effort), Square(effort.queries)
+        return Search(rounds(effort.steps, effort.restarts)), *adaptive(opened, effort), Square(effort.queries)
     if hasattr(opened.model, "trees"):
         from veriward.checks.evasion.leaves import LeafSearch
 
