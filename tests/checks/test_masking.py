@@ -141,7 +141,9 @@ def test_a_huge_budget_convicts_only_rows_that_something_breaks() -> None:
     blind = weight.clone()
     blind[:, 0] = 0.0  # what can be moved has no effect: robust, and rightly so
     truth = (torch.as_tensor(x) @ blind.T).argmax(1).numpy()
-    subject = subject_of(Linear(blind), x, truth, input={"kind": "tabular", "bounds": (-100.0, 100.0)}, features=features)
+    subject = subject_of(
+        Linear(blind), x, truth, input={"kind": "tabular", "bounds": (-100.0, 100.0)}, features=features
+    )
     chase, _, _ = begin(open_subject(subject, device="cpu"), ball_threat("linf", "gradients", EPS), list(range(ROWS)))
     assert symptoms(chase, (PGD(5, 1),), STREAM)["breakable"] == 0
     chase = chase_of(Linear(weight), EPS)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from veriward.core.policy import Budget
     from veriward.core.subject import Subject
 
+FEWEST_DLR = 4  # classes that the DLR of AutoAttack needs
 BLOCK, WHOLE_BLOCK = 512, 1024  # rows per item: some tiles; tree models and callables want whole batches
 SURE, FEWEST = 0.05, 50  # of the certified rows are attacked all the same: a share, and at least so many
 
@@ -189,6 +190,8 @@ def _assumptions(opened: Opened, threat: Threat, spared: int) -> tuple[Note, ...
             notes.append(note("evasion.default_budget", columns=some(silent)))
     elif opened.subject.threat.evasion.eps is None and "eps" in threat.knobs:
         notes.append(note("evasion.default_eps", eps=threat.knobs["eps"]))
+    if opened.subject.threat.evasion.plan == "strict-autoattack" and 0 < len(opened.classes) < FEWEST_DLR:
+        notes.append(note("evasion.strict_few_classes", classes=len(opened.classes)))
     return tuple(notes)
 
 

@@ -41,7 +41,13 @@ def plan(opened: "Opened", norm: "Norm", effort: Effort) -> "tuple[Attack, ...]"
     from veriward.checks.evasion.constrained import needs_search, table_attacks
     from veriward.checks.evasion.search import Search, rounds
     from veriward.checks.evasion.square import Square
+    from veriward.checks.evasion.strict import strict_plan
 
+    if opened.subject.threat.evasion.plan == "strict-autoattack":
+        attacks = strict_plan(
+            norm, len(opened.classes) or 3
+        )  # a prediction moves two ways, as one of three classes does
+        return attacks if hasattr(opened.model, "forward") else tuple(a for a in attacks if a.reads != "gradients")
     if needs_search(opened.domain) and hasattr(opened.model, "scores"):
         queries = effort.queries if hasattr(opened.model, "forward") else effort.queries_alone
         return (*table_attacks(opened, effort.steps, effort.restarts, queries), Square(effort.queries))
