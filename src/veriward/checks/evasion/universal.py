@@ -35,6 +35,8 @@ class Universal(BallCheck):
     norm = "linf"
     version = "1"
     question = "How far does accuracy fall when an attacker adds one and the same small change to every input?"
+    tasks = ("classification",)
+    metrics = ("attack_success_rate", "clean_accuracy", "robust_accuracy")
 
     def refuse(self, opened: Opened) -> Note | None:
         """Refuse subjects that do not ask for it, and tables whose columns are no continuous numbers."""
@@ -62,7 +64,7 @@ class Universal(BallCheck):
 
     def attacks(self, job: Job, threat: Threat, effort: Effort) -> tuple[Attack, ...]:
         """Return the attack that applies the change found on training rows, or on the other half of the sample."""
-        from veriward.checks.evasion.one_for_all import Everyone, Search
+        from veriward.checks.evasion.one_for_all import Everyone, EveryoneUphill, Search
 
         if job.opened.train is None:
             which, learnt = "test", super().rows(job, effort)[::2]
@@ -71,4 +73,5 @@ class Universal(BallCheck):
             learnt = np.sort(job.stream("learn").generator().permutation(count)[:LEARNT_FROM])
         work = Search(threat, job.stream("search"), which, effort.steps, effort.restarts)
         found = job.map("search", work, [learnt[:LEARNT_FROM].tolist()])[0]
-        return (Everyone(np.asarray(found["change"])),)
+        kind = EveryoneUphill if hasattr(job.opened.model, "forward") else Everyone
+        return (kind(np.asarray(found["change"])),)
