@@ -97,7 +97,7 @@ def test_both_run_only_where_the_subject_asks_for_them() -> None:
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1])
 def test_a_share_of_the_picture_lies_between_nothing_and_all(share: float) -> None:
-    with pytest.raises(veriward.SettingsError, match="patch"):
+    with pytest.raises(veriward.VeriwardError, match="patch"):
         veriward.Subject(model=len, data={"test": ([[0.0]], [0])}, threat={"evasion": {"patch": share}})
 
 
@@ -187,8 +187,9 @@ def test_company_changes_nothing_for_patches() -> None:
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
     for parameter in net.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator) * 0.3
+    pictures, net[3].bias.data = pictures - 0.5, torch.zeros(3)
     y = net(pictures).argmax(1).numpy()
-    subject = subject_of(net, pictures.numpy(), y, input={"kind": "image", "bounds": (0, 1)})
+    subject = subject_of(net, pictures.numpy(), y, input={"kind": "image", "bounds": (-0.5, 0.5)})
     opened = open_subject(subject, device="cpu")
     work = PatchRows(patch_threat(opened, 0.05), Stream.of(0, "p"), (PatchAscent(9, 2), PatchSearch(30)))
     whole = work(opened, (list(range(40)), 0))
@@ -199,14 +200,14 @@ def test_company_changes_nothing_for_patches() -> None:
 
 
 def test_both_from_end_to_end(tmp_path: Any) -> None:
-    pictures = np.random.default_rng(0).random((60, 1, 8, 8)).astype(np.float32)
+    pictures = np.random.default_rng(0).random((60, 1, 8, 8)).astype(np.float32) - 0.5
     net = nn.Sequential(nn.Flatten(), Linear(torch.randn(3, 64, generator=torch.Generator().manual_seed(1))))
     y = net(torch.as_tensor(pictures)).argmax(1).numpy()
     subject = subject_of(
         net,
         pictures,
         y,
-        input={"kind": "image", "bounds": (0, 1)},
+        input={"kind": "image", "bounds": (-0.5, 0.5)},
         threat={"evasion": {"eps": 0.05, "universal": True, "patch": 0.05}},
     )
     names = ["evasion/universal", "evasion/patch"]

@@ -106,6 +106,13 @@ class _Frame:
         part = stream.uniform(rows, (2,), step)
         return (part * torch.tensor(self.room, device=part.device)).long()
 
+    def tiles(self, most: int) -> Tensor:
+        """Return places that cover the picture, (k, 2), evenly thinned to `most`."""
+        sizes = (self.tall, self.wide)
+        down, across = (sorted({*range(0, room, size), room - 1}) for room, size in zip(self.room, sizes, strict=True))
+        places = torch.cartesian_prod(torch.tensor(down), torch.tensor(across))
+        return places[torch.linspace(0, len(places) - 1, min(len(places), max(most, 1))).long()]
+
     def mask(self, place: Tensor, tall: int | None = None, wide: int | None = None) -> Tensor:
         """Return where the patches at those places lie, (n, ...) of booleans."""
         inside = torch.ones((len(place), *[1] * len(self.shape)), dtype=torch.bool, device=place.device)
@@ -192,7 +199,7 @@ class PatchAscent:
 
 @dataclass(frozen=True)
 class PatchSearch:
-    """Random search: the patch moves, or a square of it goes to the ends of the bounds; what does not harm stays."""
+    """Random search after a look all over: the patch moves, or a square of it goes to the ends; what does no harm stays."""
 
     name: ClassVar[str] = "patch_search"
     reads: ClassVar[Reads] = "scores"
@@ -204,13 +211,14 @@ class PatchSearch:
         frame, where = _Frame.of(chase), chase.active
         if not frame.tall or not len(where):
             return
-        rows, ball = chase.rows[where], chase.ball(where)
-        place, filled = frame.places(stream.child("place"), rows, 0), _ends(ball, stream.child("first"), rows, 0)
+        rows, ball, tiles = chase.rows[where], chase.ball(where), frame.tiles(self.queries // 4)
+        place, filled = tiles[0].expand(len(rows), 2), ball.low
         best = torch.full((len(where),), -torch.inf, dtype=torch.float64, device=where.device)
         for query in range(self.queries):
-            spot, content = (
-                (place, filled) if not query else self._tried(frame, ball, rows, place, filled, query, stream)
-            )
+            if query < 2 * len(tiles):  # dark and bright, all over the picture
+                spot, content = tiles[query // 2].expand(len(rows), 2), ball.high if query % 2 else ball.low
+            else:
+                spot, content = self._tried(frame, ball, rows, place, filled, query, stream)
             candidate = torch.where(frame.mask(spot), content, ball.clean)
             answer = chase.ask(candidate, where)
             keep, better = ~chase.observe(where, candidate, answer), answer.margin.double() >= best

@@ -42,9 +42,8 @@ def plan(opened: "Opened", norm: "Norm", effort: Effort) -> "tuple[Attack, ...]"
 
     if hasattr(opened.model, "forward"):
         return PGD(effort.steps, effort.restarts), Square(effort.queries)
-    if (
-        opened.access == "labels"
-    ):  # margins of plus and minus one steer nothing: a short random search, then the boundary
+    if not (hasattr(opened.model, "scores") or hasattr(opened.model, "values")):
+        # margins of plus and minus one steer nothing: a short random search, then the boundary
         from veriward.checks.evasion.boundary import Boundary
 
         return Square(effort.queries), Boundary(effort.queries_alone)

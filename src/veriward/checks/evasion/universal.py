@@ -1,8 +1,9 @@
 """evasion/universal: one change for all rows, found on some rows and measured on others.
 
-Moosavi-Dezfooli et al., 2017 (arXiv:1610.08401), found as in Shafahi et al., 2020 (arXiv:1811.11304), section 3: sign ascent
-of the mean loss, each row's cut off at a ceiling so that rows that have fallen pull no more. Without gradients a random
-search takes its place.
+Moosavi-Dezfooli et al., 2017 (arXiv:1610.08401), found by sign ascent of a mean over rows as in Shafahi et al., 2020
+(arXiv:1811.11304), section 3. They cut each row's loss off so that rows that have fallen pull no more; here a soft step of
+the margin counts the fallen, since with two classes of one size the pulls cancel under theirs. Without gradients a random
+search takes the place of the ascent.
 """
 
 from __future__ import annotations
