@@ -2,12 +2,13 @@
 
     $TORCHATTACKS benchmarks/evasion_peer.py JOB.json OUT.json
 
-JOB.json: {"models": [{"name", "file", "rows", "eps", "norm"}], "seeds": [0], "steps": [null, 100], "batch": 540, "threads": 1}.
-"file" is a model saved by torch.export or by torch.jit, "rows" a .npz with x (n, c, h, w) in [0, 1] and y (n,). OUT.json: a
-list of {"name", "eps", "norm", "seed", "steps", "robust": [0 or 1 per row], "clean": [...], "cpu_seconds"}.
+JOB.json: {"models": [{"name", "file", "rows", "eps", "norm"}], "seeds": [0], "steps": [null, 100], "batch": 540,
+"threads": 1}. "file" is a model saved by torch.export or by torch.jit, "rows" a .npz with x (n, c, h, w) in [0, 1] and
+y (n,). OUT.json: a list of {"name", "eps", "norm", "seed", "steps", "robust": [0 or 1 per row], "clean": [...],
+"cpu_seconds"}.
 
-torchattacks runs APGD, APGD-T and FAB for 10 steps unless told otherwise; the paper runs them for 100. `steps` null leaves what
-it ships with, a number sets that of its members.
+torchattacks runs APGD, APGD-T and FAB for 10 steps unless told otherwise; the paper runs them for 100. `steps` null
+leaves what it ships with, a number sets that of its members.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Square attack under L2 and L1: what is spent moves between windows. arXiv:1912.00049, algorithm 3 and section 3.3.
 
-A window of the picture gives up what it spends, and another gets it, with whatever of the budget was unspent: in the shape
-of a bump, of a sign of its own in each channel, on top of what it had. Under L1 (arXiv:2103.01208, section 4) the same with sums in
-place of squares. On tables and vectors random sets of columns take the place of windows.
+A window of the picture gives up what it spends, and another gets it, with whatever of the budget was unspent: in the
+shape of a bump, of a sign of its own in each channel, on top of what it had. Under L1 (arXiv:2103.01208, section 4) the
+same with sums in place of squares. On tables and vectors random sets of columns take the place of windows.
 """
 
 from functools import lru_cache
