@@ -32,10 +32,9 @@ def locate(subject: Subject, name: str, key: str) -> tuple[Path, str]:
 
 def listed(subject: Subject) -> list[dict[str, str]]:
     """Return the files of the subject's that opening it runs, each with its SHA-256."""
-    if subject.model.factory is None:
-        return []
-    file, _ = locate(subject, subject.model.factory, "model.factory")
-    return [{"file": file.name, "hash": file_hash(file)}]
+    named = {"model.factory": subject.model.factory, "threat.evasion.backward": subject.threat.evasion.backward}
+    files = dict.fromkeys(locate(subject, name, key)[0] for key, name in named.items() if name is not None)
+    return [{"file": file.name, "hash": file_hash(file)} for file in files]
 
 
 def load_function(subject: Subject, name: str, key: str, *, code: bool) -> Callable[..., Any]:

@@ -81,7 +81,7 @@ def _assess(subject: "Subject", language: str, **options: Any) -> "Dossier":
 
 def _announce_code(subject: Any, language: str, *, allowed: bool) -> None:
     """Name the files of the user's that are about to run, with their hashes, before they do."""
-    if subject.model.factory is not None and allowed:
+    if allowed and (subject.model.factory or subject.threat.evasion.backward):
         from veriward.adapters.code import listed
         from veriward.reports.catalogue import Catalogue
 

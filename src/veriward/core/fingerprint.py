@@ -27,7 +27,7 @@ def file_hash(path: Path) -> str:
 def fingerprints(subject: Subject, *, model_file: str | None = None, parts: Sequence[str] = PARTS) -> dict[str, str]:
     """Return one SHA-256 per part of the subject; `model_file` is the hash of what was loaded, where that is known."""
     makers: dict[str, Callable[[Subject], str]] = {
-        "model": lambda s: _model(s, model_file),
+        "model": lambda s: _with_slopes(s, _model(s, model_file)),
         "train": lambda s: _rows(s, s.data.train),
         "test": lambda s: _rows(s, s.data.test),
         "input": lambda s: digest(s.task, *(_dump(part) for part in (s.input, s.features, s.rules))),
@@ -64,6 +64,12 @@ def _model(subject: Subject, model_file: str | None) -> str:
         return digest("served", model.path, form, model.access, model.output)
     code = code_hash(subject, model.factory) if model.factory else None
     return digest(model_file or file_hash(subject.place(model.path)), code, model.factory, model.access, model.output)
+
+
+def _with_slopes(subject: Subject, model: str) -> str:
+    """Return the model's hash, and with it that of the code which attackers differentiate in its place."""
+    name = subject.threat.evasion.backward
+    return model if name is None else digest(model, name, code_hash(subject, name))
 
 
 def _live(model: Any) -> str:

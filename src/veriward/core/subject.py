@@ -119,6 +119,7 @@ class Feature(Section):
     mutable: bool = True
     change: str | None = None
     eps: Positive | None = None
+    block: str | None = None  # one-hot columns of one name are one category
 
     @field_validator("range")
     @classmethod
@@ -146,6 +147,7 @@ class Evasion(Section):
     plan: Literal["standard", "strict-autoattack"] = "standard"
     universal: bool = False  # also one change for all rows
     patch: float | None = Field(default=None, gt=0, lt=1)  # also a patch of this share of a picture, of any content
+    backward: str | None = None  # "module:function" that gives a differentiable stand-in for the model's slopes
 
     _once = field_validator("norm", "eps")(_distinct)
 

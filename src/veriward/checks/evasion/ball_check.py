@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from veriward.core.streams import Stream
     from veriward.core.subject import Subject
 
-BLOCK, WHOLE_BLOCK = 256, 1024  # rows per item: a few tiles; tree models and callables want whole batches
+FEWEST_DLR = 4  # classes that the DLR of AutoAttack needs
+BLOCK, WHOLE_BLOCK = 512, 1024  # rows per item: some tiles; tree models and callables want whole batches
 SURE, FEWEST = 0.05, 50  # of the certified rows are attacked all the same: a share, and at least so many
 
 
@@ -119,7 +120,8 @@ def _doubted(job: Job, rows: np.ndarray[Any, Any], proved: np.ndarray[Any, Any])
 
 def _blocks(rows: np.ndarray[Any, Any], size: int) -> list[tuple[list[int], int]]:
     """Return items of work: row numbers, and how many examples each may keep, at most 20 in all."""
-    parts = [rows[i : i + size].tolist() for i in range(0, len(rows), size)]
+    count = -(-len(rows) // size)
+    parts = [part.tolist() for part in np.array_split(rows, count)] if count else []
     share = MAX_WITNESSES // max(len(parts), 1)
     return [(part, share or int(number < MAX_WITNESSES)) for number, part in enumerate(parts)]
 
@@ -151,7 +153,7 @@ def _evidence(
         rows=len(rows),
         alarms=alarms(joined["correct"], joined["by"], items, attacks),
         witnesses=tuple(witnesses[:MAX_WITNESSES]),
-        assumptions=_assumptions(opened, threat, len(rows) - len(attacked)),
+        assumptions=(*_assumptions(opened, threat, len(rows) - len(attacked)), *_rounding(items)),
         untested=_untested(attacks, job.evidence("certify/bounds", threat)),
     )
 
@@ -188,6 +190,12 @@ def _outcomes(opened: Opened, rows: Any, correct: Any, broken: Any, spent: Any) 
     return outcomes
 
 
+def _rounding(items: Sequence[Mapping[str, Any]]) -> tuple[Note, ...]:
+    """Name the successes that were not counted because the same network in float64 decides otherwise."""
+    rows = sum(item["contradicted"] for item in items)
+    return (note("evasion.rounding", times=rows),) if rows else ()
+
+
 def _assumptions(opened: Opened, threat: Threat, spared: int) -> tuple[Note, ...]:
     notes = [note("evasion.certified_spared", rows=spared)] if spared else []
     if hasattr(opened.domain, "columns"):
@@ -198,6 +206,8 @@ def _assumptions(opened: Opened, threat: Threat, spared: int) -> tuple[Note, ...
             notes.append(note("evasion.default_budget", columns=some(silent)))
     elif opened.subject.threat.evasion.eps is None and "eps" in threat.knobs:
         notes.append(note("evasion.default_eps", eps=threat.knobs["eps"]))
+    if opened.subject.threat.evasion.plan == "strict-autoattack" and 0 < len(opened.classes) < FEWEST_DLR:
+        notes.append(note("evasion.strict_few_classes", classes=len(opened.classes)))
     return tuple(notes)
 
 

@@ -37,14 +37,37 @@ EFFORTS: Mapping[str, Effort] = {
 
 def plan(opened: "Opened", norm: "Norm", effort: Effort) -> "tuple[Attack, ...]":
     """Return the attacks on a model as far as the attacker may reach it."""
-    from veriward.checks.evasion.ascent import PGD
+    from veriward.checks.evasion.adaptive import adaptive
+    from veriward.checks.evasion.constrained import needs_search, table_attacks
+    from veriward.checks.evasion.search import Search, rounds
     from veriward.checks.evasion.square import Square
+    from veriward.checks.evasion.strict import strict_plan
 
+    if opened.subject.threat.evasion.plan == "strict-autoattack":
+        attacks = strict_plan(
+            norm, len(opened.classes) or 3
+        )  # a prediction moves two ways, as one of three classes does
+        return attacks if hasattr(opened.model, "forward") else tuple(a for a in attacks if a.reads != "gradients")
+    if needs_search(opened.domain) and hasattr(opened.model, "scores"):
+        queries = effort.queries if hasattr(opened.model, "forward") else effort.queries_alone
+        return (*table_attacks(opened, effort.steps, effort.restarts, queries), Square(effort.queries))
     if hasattr(opened.model, "forward"):
-        return PGD(effort.steps, effort.restarts), Square(effort.queries)
-    if not (hasattr(opened.model, "scores") or hasattr(opened.model, "values")):
-        # margins of plus and minus one steer nothing: a short random search, then the boundary
-        from veriward.checks.evasion.boundary import Boundary
+        return Search(rounds(effort.steps, effort.restarts)), *adaptive(opened, effort), Square(effort.queries)
+    if hasattr(opened.model, "trees"):
+        from veriward.checks.evasion.leaves import LeafSearch
 
-        return Square(effort.queries), Boundary(effort.queries_alone)
-    return (Square(effort.queries_alone),)
+        return LeafSearch(climbs=effort.restarts), Square(effort.queries)
+    return *adaptive(opened, effort), *by_answers(opened, effort)
+
+
+def by_answers(opened: "Opened", effort: Effort) -> "tuple[Attack, ...]":
+    """Return the attacks on a model that tells nothing but its answers; a thorough budget imitates it as well."""
+    from veriward.checks.evasion.boundary import Boundary
+    from veriward.checks.evasion.square import Square
+    from veriward.checks.evasion.transfer import Transfer
+
+    imitation = (Transfer(),) if effort.rows is None else ()
+    if hasattr(opened.model, "scores") or hasattr(opened.model, "values"):
+        return *imitation, Square(effort.queries_alone)
+    # margins of plus and minus one steer nothing: a short random search, then the boundary
+    return *imitation, Square(effort.queries), Boundary(effort.queries_alone)

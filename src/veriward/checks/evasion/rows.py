@@ -14,6 +14,7 @@ from veriward.checks.evasion.attack import Attack, run_plan
 from veriward.checks.evasion.chase import Chase
 from veriward.checks.evasion.cheapest import shrink
 from veriward.checks.evasion.goals import Goal, Misclassify
+from veriward.checks.evasion.symptoms import listen, symptoms
 from veriward.checks.evasion.witnesses import witnesses
 from veriward.core.streams import Stream
 from veriward.core.threat import Threat
@@ -31,16 +32,20 @@ class AttackRows:
         """Return per-row arrays (correct, by, spent), readings for the alarms, and the cheapest examples."""
         rows, keep = list(item[0]), item[1]
         chase, right, raw = begin(opened, self.threat, rows)
+        listen(chase)
         flat = flat_gradients(chase, self.attacks)
         if chase.whole_ball.can_move:
             run_plan(self.attacks, chase, self.stream)
-            shrink(chase)
-            chase.verify()
+            if chase.votes == 1:  # a shorter way that wins one vote by luck would lose the next
+                shrink(chase)
+                chase.verify()
         return {
             **_arrays(chase, len(rows), right),
             "flat_gradients": int((flat & ~chase.done).sum()),
             "stuck": int((~opened.domain.allowed(chase.clean, chase.clean, self.threat)).sum()),
             "rejected": chase.rejected,
+            "contradicted": chase.contradicted,
+            **symptoms(chase, self.attacks, self.stream),
             "random": depends_on_company(chase, opened.encoded("test", rows), raw),
             "probabilities_as_logits": opened.output == "logits" and looks_like_probabilities(raw),
             "witnesses": witnesses(chase, rows, right, keep),
