@@ -56,7 +56,14 @@ def _by_labels(effort: Effort) -> "tuple[Attack, ...]":
     from veriward.checks.evasion.boundary import Boundary
     from veriward.checks.evasion.square import Square
 
-    return Square(effort.queries), Boundary(effort.queries_alone)
+    return *_imitation(effort), Square(effort.queries), Boundary(effort.queries_alone)
+
+
+def _imitation(effort: Effort) -> "tuple[Attack, ...]":
+    """Return transfer from an imitation of the model, for a thorough budget."""
+    from veriward.checks.evasion.transfer import Transfer
+
+    return (Transfer(),) if effort.rows is None else ()
 
 
 def _by_structure(opened: "Opened", effort: Effort) -> "tuple[Attack, ...]":
@@ -87,4 +94,6 @@ def _by_scores(opened: "Opened", effort: Effort) -> "tuple[Attack, ...]":
 
     white = hasattr(opened.model, "forward") or hasattr(opened.model, "trees")
     queries = effort.queries if white else effort.queries_alone
-    return (MOEVA.of(queries), Square(effort.queries)) if needs_search(opened.domain) else (Square(queries),)
+    if needs_search(opened.domain):
+        return MOEVA.of(queries), Square(effort.queries)
+    return (Square(queries),) if white else (*_imitation(effort), Square(queries))
