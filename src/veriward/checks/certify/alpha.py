@@ -49,7 +49,14 @@ class _Search:
     """Slopes of one slice of pairs on their way up."""
 
     def __init__(self, graph: Graph, region: Region, bounds: Bounds, rows: Tensor, held: Held, value: Tensor) -> None:
-        self.graph, self.region, self.bounds, self.rows, self.held, self.value = graph, region, bounds, rows, held, value
+        self.graph, self.region, self.bounds, self.rows, self.held, self.value = (
+            graph,
+            region,
+            bounds,
+            rows,
+            held,
+            value,
+        )
         self.slopes: dict[int, Tensor] = {}
         self.free: dict[int, Tensor] = {}
         self.least: dict[int, Tensor] = {}
@@ -85,9 +92,7 @@ class _Search:
         gradients = {i: g for i, g in zip(leaves, got, strict=True) if g is not None}
         return found.detach(), {i: torch.where(self.free[i], g.nan_to_num(0.0), 0.0) for i, g in gradients.items()}
 
-    def _thinned(
-        self, going: Tensor, best: Tensor, seen: Tensor, turns: float, gradients: dict[int, Tensor]
-    ) -> Tensor:
+    def _thinned(self, going: Tensor, best: Tensor, seen: Tensor, turns: float, gradients: dict[int, Tensor]) -> Tensor:
         """Let go of pairs that are proved, or will not be at the pace of the last steps."""
         now = best[going]
         stay = (now <= 0) & (now + HOPE * turns * (now - seen[going]) > 0)

@@ -135,7 +135,9 @@ class _Rows:
         self.method[(self.margin > 0) & (self.method == NONE)] = method
 
     def _held(self, pairs: Tensor) -> tuple[Held, Tensor]:
-        return {len(self.graph.ops) - 1: self.pairs[pairs]}, torch.zeros(len(pairs), dtype=torch.float64).to(pairs.device)
+        return {len(self.graph.ops) - 1: self.pairs[pairs]}, torch.zeros(len(pairs), dtype=torch.float64).to(
+            pairs.device
+        )
 
     def _bound(self, bounds: Bounds, place: Tensor, *, intervals: bool = False) -> tuple[Tensor, Tensor]:
         """Bound the open pairs of rows that have a place (n,) in `bounds`; return them, and where their bounds point."""

@@ -70,9 +70,7 @@ def advance(graph: Graph, region: Region, bounds: Bounds) -> None:
         _dual(graph, region, bounds, number)
 
 
-def _affine(
-    graph: Graph, op: Affine, ends: list[tuple[Tensor, Tensor]]
-) -> tuple[Tensor, Tensor, Tensor | None]:
+def _affine(graph: Graph, op: Affine, ends: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor | None]:
     if not op.terms:
         low, high = (op.push(*(pair[end] for pair in ends)) for end in (0, 1))
         return low, high, None
@@ -94,7 +92,9 @@ def _dual(graph: Graph, region: Region, bounds: Bounds, number: int) -> None:
 def _exact_parts(graph: Graph, region: Region, bounds: Bounds, number: int) -> tuple[Tensor, Tensor]:
     """Return an affine operator's values at the clean rows, and what rounding may have added up to it."""
     values: dict[int, Tensor] = {0: region.clean}
-    noise: dict[int, Tensor] = {0: torch.zeros_like(region.clean) + (bounds.slack[0] if bounds.slack[0] is not None else 0)}
+    noise: dict[int, Tensor] = {
+        0: torch.zeros_like(region.clean) + (bounds.slack[0] if bounds.slack[0] is not None else 0)
+    }
     for i in reversed(graph.used([number])):
         op = graph.ops[i]
         if isinstance(op, Affine):

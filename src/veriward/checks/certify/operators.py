@@ -83,9 +83,7 @@ def _general(read: _Reader, node: Any) -> int:
     return _convolution(read, node, len(node.args[3]), stride, padding, dilation, groups)
 
 
-def _convolution(
-    read: _Reader, node: Any, rank: int, stride: Any, padding: Any, dilation: Any, groups: int
-) -> int:
+def _convolution(read: _Reader, node: Any, rank: int, stride: Any, padding: Any, dilation: Any, groups: int) -> int:
     weight = read.double(read.constant(node.args[1]))
     given = argument(node, 2, "bias", None)
     bias = None if given is None else read.double(read.constant(given)).view(-1, *[1] * rank)
@@ -147,9 +145,7 @@ def _pad(read: _Reader, node: Any) -> int:
     mode = argument(node, 2, "mode", "constant") if "constant" not in str(node.target) else "constant"
     if value not in (0, 0.0, None) and mode == "constant":
         raise Unsupported("padding with a value other than 0")
-    return _copied(
-        read, read.number(node.args[0]), lambda x: torch.nn.functional.pad(x, list(node.args[1]), mode=mode)
-    )
+    return _copied(read, read.number(node.args[0]), lambda x: torch.nn.functional.pad(x, list(node.args[1]), mode=mode))
 
 
 @told("clone.default", "alias.default", "detach.default", "contiguous.default", "lift_fresh_copy.default")
@@ -296,7 +292,9 @@ def _prelu(read: _Reader, node: Any) -> int:
     return _leaky(read, read.number(node.args[0]), slopes.view(-1, *[1] * (len(shape) - 1)))
 
 
-@told("hardtanh.default", "clamp.default", "clamp_min.default", "relu6.default", "hardtanh_.default", "clamp_max.default")
+@told(
+    "hardtanh.default", "clamp.default", "clamp_min.default", "relu6.default", "hardtanh_.default", "clamp_max.default"
+)
 def _clamp(read: _Reader, node: Any) -> int:
     """min(max(x, low), high) is low + relu(x - low), and high - relu(high - that)."""
     least, most = _limits(node)

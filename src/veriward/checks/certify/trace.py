@@ -217,4 +217,3 @@ class _Reader:
 def _name(node: Any) -> str:
     """Return e.g. "conv2d.default"."""
     return str(getattr(node, "target", "")).removeprefix("aten.")
-
