@@ -11,6 +11,7 @@ from veriward.core.errors import SettingsError
 
 MODULES = (
     "veriward.checks.artefact.scan",
+    "veriward.checks.certify.bounds",
     "veriward.checks.certify.smoothing",
     "veriward.checks.data.pii",
     "veriward.checks.data.profile",

@@ -27,7 +27,7 @@ class _One(nn.Module):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.module = module
+        self.module, self.training = module, False  # the module is in evaluation mode already
 
     def forward(self, x: Tensor) -> Any:
         """Return it."""
@@ -58,7 +58,7 @@ def _exported(module: nn.Module, example: Tensor) -> Any:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # about classes that torch has deprecated and still uses
         try:
-            program = torch.export.export(_One(module).eval(), (example,), strict=False)
+            program = torch.export.export(_One(module), (example,), strict=False)
             return program.run_decompositions({})  # writes in place become values
         except Exception as error:
             text = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
