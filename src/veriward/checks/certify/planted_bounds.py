@@ -32,7 +32,10 @@ def _controls(norm: Norm, access: Access, *, table: bool) -> tuple[Control, ...]
     far = (score.abs() / dual).median()
     fold = score.abs().median() * 1.001  # the folded model asks whether |score| exceeds it; no row lies there
     folded = ((score.abs() - fold).abs() / dual).median()
-    linear, bent = _subject(Plane(weight), x, score > 0, table), _subject(Fold(weight, fold), x, score.abs() > fold, table)
+    linear, bent = (
+        _subject(Plane(weight), x, score > 0, table),
+        _subject(Fold(weight, fold), x, score.abs() > fold, table),
+    )
     threats = [ball_threat(norm, access, eps) for eps in (float(far), 0.0, float(folded))]
     return (
         Control(f"linear, {norm}", linear, threats[0], {"certified_accuracy": NEAR}),
