@@ -48,13 +48,21 @@ def plan(opened: "Opened", norm: "Norm", effort: Effort) -> "tuple[Attack, ...]"
             norm, len(opened.classes) or 3
         )  # a prediction moves two ways, as one of three classes does
         return attacks if hasattr(opened.model, "forward") else tuple(a for a in attacks if a.reads != "gradients")
+    leaves = _of_trees(opened, effort)
     if needs_search(opened.domain) and hasattr(opened.model, "scores"):
         queries = effort.queries if hasattr(opened.model, "forward") else effort.queries_alone
-        return (*table_attacks(opened, effort.steps, effort.restarts, queries), Square(effort.queries))
+        return (*leaves, *table_attacks(opened, effort.steps, effort.restarts, queries), Square(effort.queries))
     if hasattr(opened.model, "forward"):
         return Search(rounds(effort.steps, effort.restarts)), *adaptive(opened, effort), Square(effort.queries)
-    if hasattr(opened.model, "trees"):
-        from veriward.checks.evasion.leaves import LeafSearch
-
-        return LeafSearch(climbs=effort.restarts), Square(effort.queries)
+    if leaves:
+        return *leaves, Square(effort.queries)
     return *adaptive(opened, effort), Square(effort.queries_alone)
+
+
+def _of_trees(opened: "Opened", effort: Effort) -> "tuple[Attack, ...]":
+    """Return the attack on trees that lie open to the attacker."""
+    if not hasattr(opened.model, "trees"):
+        return ()
+    from veriward.checks.evasion.leaves import LeafSearch
+
+    return (LeafSearch(climbs=effort.restarts),)
