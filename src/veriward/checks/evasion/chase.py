@@ -64,11 +64,15 @@ class Chase:
     def ask(self, z: Tensor, where: Tensor) -> Answer:
         """Return what the model says to candidates z for the rows `where`, or what it mostly says."""
         first = self.goal[where].answer(self.raw(z))
-        lucky = first.fooled.nonzero().squeeze(1) if self.votes > 1 else where[:0]
-        if not len(lucky):
+        return self._voted(first, z, where, first.fooled)  # who is not fooled at once is not asked again
+
+    def _voted(self, first: Answer, z: Tensor, where: Tensor, doubtful: Tensor) -> Answer:
+        """Return the first answer, the doubtful rows of which are asked until each has its votes."""
+        again = doubtful.nonzero().squeeze(1) if self.votes > 1 else where[:0]
+        if not len(again):
             return first
-        goal = self.goal[where[lucky]]
-        return confirmed(first, lucky, [goal.answer(self.raw(z[lucky])) for _ in range(self.votes - 1)])
+        goal = self.goal[where[again]]
+        return confirmed(first, again, [goal.answer(self.raw(z[again])) for _ in range(self.votes - 1)])
 
     def slope(
         self, z: Tensor, where: Tensor, kind: Loss = "margin", aim: Tensor | None = None
@@ -99,7 +103,9 @@ class Chase:
         where = self.done.nonzero().squeeze(1)
         if len(where):
             z = self.found[where]
-            still = self.ask(z, where).fooled & self.opened.domain.allowed(z, self.clean[where], self.threat)
+            answer = self.goal[where].answer(self.raw(z))
+            fooled = self._voted(answer, z, where, torch.ones_like(answer.fooled)).fooled
+            still = fooled & self.opened.domain.allowed(z, self.clean[where], self.threat)
             self.rejected += int((~still).sum())
             lost = where[~still]
             self.done[lost], self.by[lost], self.found[lost] = False, NOBODY, self.clean[lost]
