@@ -45,7 +45,8 @@ def tiny(**model: Any) -> Subject:
     values = {"live": Linear(weight), "output": "logits", **model}
     data = {"train": split(), "test": split(), "groups": ["sex"], "favourable": 1}
     bounds = {"kind": "tabular", "bounds": (-50.0, 50.0)}
-    return Subject.model_validate({"task": "classification", "model": values, "data": data, "input": bounds})
+    told = {"task": "classification", "model": values, "data": data, "input": bounds}
+    return Subject.model_validate({**told, "threat": {"evasion": {"norm": ["linf", "l2", "l1"]}}})
 
 
 @cache

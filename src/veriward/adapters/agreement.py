@@ -1,7 +1,6 @@
 """Whether what a subject says, its rows and its model agree: contradictions are found now, not in the middle of a run."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,9 @@ from veriward.adapters.model import Backend, Classes, answer
 from veriward.core.data import Split, Table
 from veriward.core.domain import Domain
 from veriward.core.errors import DataError, ModelError, SettingsError, some
+from veriward.core.rules import Rule
 from veriward.core.subject import Subject
-from veriward.core.table_domain import TableDomain
+from veriward.core.table_domain import Column, TableDomain
 
 
 def check_splits(subject: Subject, train: Split | None, test: Split) -> None:
@@ -46,20 +46,48 @@ def check_rules(domain: TableDomain, splits: Mapping[str, Split | None]) -> None
         unknown = [name for name in rule.columns if name not in columns]
         if unknown:
             raise SettingsError(f"rules.{rule.name}: no column {unknown[0]!r}; there are: {some(columns)}")
-        texts = [name for name in rule.columns if any(isinstance(v, str) for v in columns[name].vocabulary)]
+        texts = [name for name in rule.numbers if any(isinstance(v, str) for v in columns[name].vocabulary)]
         if texts:
-            raise SettingsError(f"rules.{rule.name}: column {texts[0]!r} holds texts; rules are about numbers")
-        _check_kept(replace(domain, rules=(rule,)), splits)
+            raise SettingsError(
+                f"rules.{rule.name}: column {texts[0]!r} holds texts; compare it with a quoted value by == != or in"
+            )
+        _check_words(rule, columns)
+    _check_kept(domain, splits)
+
+
+def _check_words(rule: Rule, columns: Mapping[str, Column]) -> None:
+    """Raise SettingsError for quoted values that their columns do not hold."""
+    for name, words in rule.words.items():
+        known = columns[name].vocabulary
+        if not any(isinstance(value, str) for value in known):
+            raise SettingsError(f"rules.{rule.name}: column {name!r} holds no texts; compare it with numbers")
+        strange = [word for word in words if word not in known]
+        if strange:
+            told = "its values are private" if columns[name].private else f"it holds: {some(map(str, known))}"
+            raise SettingsError(f"rules.{rule.name}: no row has {strange[0]!r} in column {name!r}; {told}")
 
 
 def _check_kept(domain: TableDomain, splits: Mapping[str, Split | None]) -> None:
     for where, split in splits.items():
-        broken = ~domain.keeps_rules(domain.encode(split.x)) if split else torch.zeros(1, dtype=torch.bool)
-        if bool(broken.any()):
+        if split is None:
+            continue
+        z = domain.encode(split.x)
+        broken = {rule.name: ~domain.keeps(rule, z) for rule in domain.relations}
+        counts = {name: int(rows.sum()) for name, rows in broken.items() if bool(rows.any())}
+        if not counts:
+            continue
+        worst = max(counts, key=lambda name: counts[name])
+        first = int(broken[worst].int().argmax())
+        more = [f"{name} ({count})" for name, count in counts.items() if name != worst]
+        if more:
             raise DataError(
-                f"rules.{domain.rules[0].name}: {int(broken.sum())} rows of {where} break it, the first is row "
-                f"{int(broken.int().argmax())}; a rule is what every real row keeps: correct the rule or the data"
+                f"rules.{worst}: {counts[worst]} rows of {where} break it, the first is row {first}; other rules are "
+                f"broken, too: {some(more)}; a rule is what every real row keeps: correct the rules or the data"
             )
+        raise DataError(
+            f"rules.{worst}: {counts[worst]} rows of {where} break it, the first is row {first}; a rule is what every real "
+            "row keeps: correct the rule or the data"
+        )
 
 
 def check_gaps(backend: Backend, domain: Domain, splits: Mapping[str, Split | None]) -> None:

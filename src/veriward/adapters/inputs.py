@@ -55,8 +55,9 @@ def _table_domain(
     subject: Subject, backend: Backend, named: bool, splits: Splits, notes: list[Note]
 ) -> tuple[Domain, Split | None, Split]:
     train, test = splits
+    there = set(test.x.names) if isinstance(test.x, Table) else set()
     if isinstance(test.x, Table):
-        unknown = sorted(set(subject.features) - set(test.x.names))
+        unknown = sorted(k for k in subject.features if not any(n.startswith(k) for n in test.x.names))
         if unknown:
             raise DataError(f"features.{unknown[0]}: no such column; there are: {some(test.x.names)}")
         shared = withhold(subject, backend, _shared(train, test), notes)
@@ -71,7 +72,8 @@ def _table_domain(
         )
     else:
         named = False
-    features = {k: v for k, v in subject.features.items() if not isinstance(test.x, Table) or k in test.x.names}
+    # what is said of columns that the model does not read is of no account
+    features = {k: v for k, v in subject.features.items() if k not in there or k in test.x.names}
     columns, more = fit_columns(subject.model_copy(update={"features": features}), train.x if train else None, test.x)
     domain = TableDomain(columns, tuple(Rule.parse(name, text) for name, text in subject.rules.items()), named)
     check_rules(domain, {"data.train": train, "data.test": test})

@@ -154,6 +154,34 @@ class ForValueGradients(ForValues):
         return differentiated(self, x).reshape(-1)
 
 
+class Readable(Asked):
+    """A model whose trees lie open to the attacker."""
+
+    def trees(self) -> "Forest":
+        """Return the trees of the model; CapabilityError where there are none to read."""
+        read: Callable[[], Forest | None] | None = getattr(self.backend, "forest", None)
+        found = read() if read is not None else None
+        if found is None:
+            raise CapabilityError(f"{self.backend.format}: has no trees that can be read; use its scores")
+        return found
+
+    def matrix(self, x: Any) -> "npt.NDArray[np.float64]":
+        """Return rows as the trees read them, (n, inputs): category values as their codes."""
+        return self.backend.matrix(x)  # type: ignore[attr-defined,no-any-return]  # every backend with trees has it
+
+
+class ForTreeLabels(Readable, ForLabels):
+    """A classifier of trees that tells its decision alone."""
+
+
+class ForTreeScores(Readable, ForScores):
+    """A classifier of trees."""
+
+
+class ForTreeValues(Readable, ForValues):
+    """A regressor of trees."""
+
+
 Model = ForGradients | ForScores | ForLabels | ForValues | ForValueGradients
 
 
@@ -168,8 +196,12 @@ def differentiated(model: Asked, x: Tensor) -> Tensor:
     return out
 
 
-def granted(backend: Backend, access: Access, output: Output, classes: Classes) -> Model:
-    """Return the model as far as the attacker may reach it."""
+def granted(backend: Backend, access: Access, output: Output, classes: Classes, *, structure: bool = False) -> Model:
+    """Return the model as far as the attacker may reach it; `structure`: trees lie open, where there are any."""
+    if structure and access != "gradients":
+        if output == "value":
+            return ForTreeValues(backend, output, classes)
+        return (ForTreeLabels if "labels" in (output, access) else ForTreeScores)(backend, output, classes)
     if output == "value":
         return (ForValueGradients if access == "gradients" else ForValues)(backend, output, classes)
     if output == "labels" or access == "labels":

@@ -14,7 +14,7 @@ from veriward.adapters.backward import with_backward
 from veriward.adapters.inputs import build_domain, infer_kind
 from veriward.adapters.load import load
 from veriward.adapters.loading import Loading
-from veriward.adapters.model import Classes, Model, granted
+from veriward.adapters.model import Backend, Classes, Model, granted
 from veriward.adapters.modules import ModuleBackend
 from veriward.adapters.scan import ScanResult
 from veriward.adapters.trees.forest import Forest
@@ -77,14 +77,19 @@ class Opened:
     @property
     def forest(self) -> Forest | None:
         """The decision trees of the file, for whoever assesses it; None where there is nothing to read."""
-        read = getattr(self.model.backend, "forest", None)
-        return read() if read is not None else None
+        return read_forest(self.model.backend)
 
     @cached_property
     def width(self) -> str:
         """The shape of a row in words: "9" columns or "1 × 8 × 8"."""
         shape = tuple(self.domain.encode(self.test.x, [0]).shape[1:])
         return " × ".join(str(size) for size in shape)
+
+
+def read_forest(backend: Backend) -> Forest | None:
+    """Return the trees of a model; None where there is nothing to read."""
+    read = getattr(backend, "forest", None)
+    return read() if read is not None else None
 
 
 def open_subject(
@@ -108,7 +113,9 @@ def open_subject(
     task, output, classes = ask(subject, backend, probe, test, notes)
     backend = with_backward(backend, subject, domain, domain.encode(test.x, [0]), how, notes)
     access = granted_access(subject, backend, output, probe, notes)
-    model = granted(backend, access, output, classes)
+    # who restricts the access to scores or labels keeps the trees to themselves, too
+    structure = subject.model.access is None and read_forest(backend) is not None
+    model = granted(backend, access, output, classes, structure=structure)
     where = getattr(backend, "device", torch.device("cpu"))
     opened = Opened(
         subject,

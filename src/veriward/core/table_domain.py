@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from veriward.core.ball import Ball
+from veriward.core.blocks import chosen, inferred_blocks, is_one_hot, stated_blocks
 from veriward.core.data import Table, take
 from veriward.core.domain import inward
 from veriward.core.errors import DataError, some
 from veriward.core.note import Note, note
+from veriward.core.relations import violation
 from veriward.core.rules import Rule
 from veriward.core.sources import Array
 from veriward.core.subject import Feature, Subject
@@ -41,6 +43,7 @@ class Column:
     vocabulary: tuple[Any, ...] = ()
     private: bool = False
     dtype: str = "float64"
+    block: str | None = None  # of one-hot columns
 
     @property
     def movable(self) -> bool:
@@ -79,6 +82,23 @@ class TableDomain:
         return torch.tensor([c.movable for c in self.columns])
 
     @cached_property
+    def blocks(self) -> dict[str, tuple[int, ...]]:
+        """The columns of each one-hot block."""
+        names = dict.fromkeys(c.block for c in self.columns if c.block is not None)
+        return {name: tuple(i for i, c in enumerate(self.columns) if c.block == name) for name in names}
+
+    @cached_property
+    def units(self) -> tuple[tuple[int, ...], ...]:
+        """What moves as one: the movable columns, those of a one-hot block together."""
+        alone = tuple((i,) for i, c in enumerate(self.columns) if c.movable and c.block is None)
+        return alone + tuple(places for places in self.blocks.values() if any(self.columns[i].movable for i in places))
+
+    @cached_property
+    def relations(self) -> tuple[Rule, ...]:
+        """The rules on encoded columns."""
+        return tuple(rule.bound(self._codes) for rule in self.rules)
+
+    @cached_property
     def _codes(self) -> dict[str, dict[Any, int]]:
         return {c.name: {v: i for i, v in enumerate(c.vocabulary)} for c in self.columns if c.vocabulary}
 
@@ -108,13 +128,20 @@ class TableDomain:
         return torch.minimum(clean, low), torch.maximum(clean, high)
 
     def _radii(self, clean: Tensor, threat: Threat) -> Tensor:
-        eps = threat.knobs.get("eps")
-        return torch.stack([c.radius(clean[:, i], eps) for i, c in enumerate(self.columns)], dim=1)
+        eps, norm = threat.knobs.get("eps"), threat.knobs.get("norm", "linf")
+        radii = torch.stack([c.radius(clean[:, i], eps) for i, c in enumerate(self.columns)], dim=1)
+        if norm == "linf" or not self.blocks:
+            return radii
+        # a category that moves in a block moves two columns, which together spend the whole budget
+        pair = 2.0 if norm == "l1" else 2.0**0.5
+        return torch.where(
+            torch.tensor([c.block is not None for c in self.columns], device=clean.device), pair * radii, radii
+        )
 
     @cached_property
     def jump(self) -> Tensor:
         """Which columns have no distances, (columns,): any change of them costs the whole budget under L2 and L1."""
-        return torch.tensor([c.kind not in NUMBERS for c in self.columns])
+        return torch.tensor([c.kind not in NUMBERS and c.block is None for c in self.columns])
 
     def ball(self, clean: Tensor, threat: Threat) -> Ball:
         """Return each row's budgets inside the ranges. Under L2 and L1 the shares of the budgets add up."""
@@ -130,8 +157,22 @@ class TableDomain:
         return Ball(clean, *ends, radii, threat.knobs.get("norm", "linf"), whole, self.jump)
 
     def project(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
-        """Clamp into the ball, whole numbers made whole."""
-        return self.ball(clean, threat).project(z)
+        """Clamp into the ball, whole numbers made whole, one 1 in each one-hot block."""
+        return self.settle(z, self.ball(clean, threat))
+
+    def settle(self, z: Tensor, ball: Ball) -> Tensor:
+        """Return the row of a ball that z stands for: whole numbers made whole, one 1 in each one-hot block."""
+        near = ball.project(z)
+        if ball.norm != "linf" and bool(self.jump.any()):
+            near = self._single_jumps(near, z, ball)
+        return chosen(near, z, ball, self.blocks) if self.blocks else near
+
+    def _single_jumps(self, near: Tensor, z: Tensor, ball: Ball) -> Tensor:
+        """Under L2 and L1 a category moves only alone and whole: there is no way between two codes."""
+        code, jump = torch.minimum(torch.maximum(torch.round(z), ball.low), ball.high), self.jump.to(z.device)
+        moved = jump & (code != ball.clean) & ~torch.isnan(ball.clean)
+        single = (moved.sum(1) == 1) & (moved | (z == ball.clean) | torch.isnan(ball.clean)).all(1)
+        return torch.where(jump, torch.where(single[:, None], code, ball.clean), near)
 
     def allowed(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
         """Return whether each row keeps budgets, types and rules; judged apart from `project`."""
@@ -143,16 +184,41 @@ class TableDomain:
         kept = (same | (self.movable.to(z.device) & near & typed & (z >= low) & (z <= high))).all(1)
         if threat.knobs.get("norm", "linf") != "linf":
             kept = kept & (self.distance(z, clean, threat) <= 1 + 1e-9)
+        for places in map(list, self.blocks.values()):
+            kept = kept & (same[:, places].all(1) | is_one_hot(z[:, places]))
         return kept & self.keeps_rules(z)
 
     def keeps_rules(self, z: Tensor) -> Tensor:
         """Return whether each row keeps every rule, (n,)."""
-        values = {c.name: z[:, i] for i, c in enumerate(self.columns)}
         kept = torch.ones(len(z), dtype=torch.bool, device=z.device)
-        for rule in self.rules:
-            missing = torch.stack([torch.isnan(values[name]) for name in rule.columns]).any(0)
-            kept &= rule.holds(values) | missing  # what is not known breaks no rule
+        for rule in self.relations:
+            kept &= self.keeps(rule, z)
         return kept
+
+    def keeps(self, rule: Rule, z: Tensor) -> Tensor:
+        """Return whether each row keeps one of the `relations`, (n,); what is not known breaks no rule."""
+        kept: Tensor = rule.holds(self.named_columns(z, rule.columns)) | self._unknown(rule, z)
+        return kept
+
+    def violations(self, z: Tensor) -> Tensor:
+        """Return by how much each row breaks the rules in all, (n,), 0 where it keeps them; differentiable by z."""
+        total = z.new_zeros(len(z))
+        for rule in self.relations:
+            broken = violation(rule, self.named_columns(z, rule.columns))
+            total = total + torch.where(self._unknown(rule, z), 0.0, broken)
+        return total
+
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """Where each column stands."""
+        return {c.name: i for i, c in enumerate(self.columns)}
+
+    def named_columns(self, z: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """Return encoded columns by their names, each (n,)."""
+        return {name: z[:, self.place[name]] for name in names}
+
+    def _unknown(self, rule: Rule, z: Tensor) -> Tensor:
+        return torch.isnan(z[:, [self.place[name] for name in rule.columns]]).any(1)
 
     def distance(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
         """Return how much of the budgets each row spends, (n,): the largest share, or the norm of all shares."""
@@ -162,7 +228,17 @@ class TableDomain:
     def describe(self, z: Tensor, clean: Tensor) -> str:
         """Return e.g. "income +4 %"; values of private columns are not told."""
         moved = [i for i in range(len(self.columns)) if z[i] != clean[i] and not torch.isnan(z[i])]
-        return ", ".join(_told(self.columns[i], float(z[i]), float(clean[i])) for i in moved)
+        alone = [i for i in moved if self.columns[i].block is None]
+        told = [_told(self.columns[i], float(z[i]), float(clean[i])) for i in alone]
+        blocks = dict.fromkeys(name for i in moved if (name := self.columns[i].block) is not None)
+        return ", ".join([*told, *(self._block_told(name, z, clean) for name in blocks)])
+
+    def _block_told(self, block: str, z: Tensor, clean: Tensor) -> str:
+        columns = [(i, self.columns[i]) for i in self.blocks[block]]
+        if any(column.private for _, column in columns):
+            return block
+        was, now = (next((c.name for i, c in columns if row[i] == 1), "?") for row in (clean, z))
+        return f"{block} {was} → {now}"
 
 
 def _decoded(column: Column, values: Array) -> Array:
@@ -190,11 +266,20 @@ def fit_columns(subject: Subject, train: Any, test: Any) -> tuple[tuple[Column, 
     """Return the columns of a table, what the subject does not say inferred from train, with the assumptions made."""
     tables = {f"data.{name}": _as_table(x) for name, x in (("train", train), ("test", test)) if x is not None}
     first = next(iter(tables.values()))
-    unknown = sorted(set(subject.features) - set(first.names))
+    stated = stated_blocks({k: v for k, v in subject.features.items() if k in first.columns}, tables)
+    inferred = inferred_blocks(first, stated)
+    blocks = {**stated, **inferred}
+    unknown = sorted(set(subject.features) - set(first.names) - set(blocks.values()))
     if unknown:
         raise DataError(f"features.{unknown[0]}: no such column; there are: {some(first.names)}")
-    columns = tuple(_column(subject, name, {w: t.columns[name] for w, t in tables.items()}) for name in first.names)
-    return columns, _inferences(subject, columns)
+    columns = tuple(
+        _column(subject, name, {w: t.columns[name] for w, t in tables.items()}, blocks.get(name))
+        for name in first.names
+    )
+    notes = _inferences(subject, columns)
+    if inferred:
+        notes.append(note("features.blocks_inferred", blocks=some(dict.fromkeys(inferred.values()))))
+    return columns, notes
 
 
 def _inferences(subject: Subject, columns: Sequence[Column]) -> list[Note]:
@@ -216,15 +301,17 @@ def _as_table(x: Any) -> Table:
     return Table({f"x{i}": x[:, i] for i in range(x.shape[1])})
 
 
-def _column(subject: Subject, name: str, parts: Mapping[str, Array]) -> Column:
-    feature, values = subject.features.get(name, Feature()), _alike(name, parts)
-    kind: ColumnKind = feature.kind or _kind(values[0])
+def _column(subject: Subject, name: str, parts: Mapping[str, Array], block: str | None) -> Column:
+    of_block = subject.features.get(block, Feature()) if block is not None else Feature()
+    feature, values = subject.features.get(name, of_block), _alike(name, parts)
+    kind: ColumnKind = "boolean" if block is not None else feature.kind or _kind(values[0])
     vocabulary = _vocabulary(values) if any(v.dtype.kind in "Ob" for v in values) else ()
     if kind in NUMBERS and vocabulary:
         raise DataError(f"features.{name}: kind = {kind!r}, but the column holds texts")
     bounds = None if vocabulary or feature.range else subject.input.bounds
     seen = (0.0, float(len(vocabulary) - 1)) if vocabulary else _range(values, name, parts, bounds)
     low, high = seen if vocabulary else feature.range or bounds or seen
+    low, high = (0.0, 1.0) if block is not None else (low, high)
     if values[0].dtype.kind in "iu":  # beyond what the type holds a number would wrap around on its way to the model
         low, high = max(low, float(np.iinfo(values[0].dtype).min)), min(high, float(np.iinfo(values[0].dtype).max))
     return Column(
@@ -239,6 +326,7 @@ def _column(subject: Subject, name: str, parts: Mapping[str, Array]) -> Column:
         vocabulary=vocabulary,
         private=name in subject.data.private,
         dtype=values[0].dtype.str if values[0].dtype != object else "O",
+        block=block,
     )
 
 

@@ -33,6 +33,18 @@ class Reading:
     tiny: float = 0.0  # what is at most this far from zero is zero
     truncates: bool = False  # category numbers between -1 and 0 count as 0
 
+    def numbers(self, values: Any) -> Floats:
+        """Return numbers as they are read, float64 of the same shape.
+
+        >>> Reading(strict=False, single=True).numbers(0.1).item() == float(np.float32(0.1))
+        True
+        """
+        read = np.asarray(values, dtype=np.float64)
+        if self.single:
+            with np.errstate(over="ignore"):  # beyond float32 is infinite there too
+                read = read.astype(np.float32).astype(np.float64)
+        return np.where(np.abs(read) <= self.tiny, 0.0, read) if self.tiny else read
+
 
 @dataclass(frozen=True, eq=False)
 class Forest:
@@ -104,10 +116,7 @@ class Forest:
         rows = np.asarray(x, dtype=np.float64)
         if rows.ndim != 2 or rows.shape[1] != self.width:
             raise CapabilityError(f"forest: got rows of shape {rows.shape}; want (n, {self.width})")
-        if self.reading.single:
-            with np.errstate(over="ignore"):  # beyond float32 is infinite there too
-                rows = rows.astype(np.float32).astype(np.float64)
-        return np.where(np.abs(rows) <= self.reading.tiny, 0.0, rows) if self.reading.tiny else rows
+        return self.reading.numbers(rows)
 
     def leaves(self, x: Any) -> Ints:
         """Return the leaf that each row ends in, in each tree: (n, trees), numbers of nodes."""
@@ -135,6 +144,10 @@ class Forest:
         if self.link == "other":
             raise CapabilityError("forest: this model's link is not read; use its margins")
         return np.exp(margins) if self.link == "exp" else margins
+
+    def goes_left(self, at: Ints, values: Floats) -> Bools:
+        """Return whether numbers go left at the decisions `at`, (k,): as `read` gives them, NaN where they are missing."""
+        return self._goes_left(at, values, gaps=True)
 
     def first(self, trees: int) -> "Forest":
         """Return the same forest with its first trees alone."""

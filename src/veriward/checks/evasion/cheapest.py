@@ -29,17 +29,16 @@ def _try(chase: Chase, where: Tensor, trial: Tensor) -> Tensor:
 
 
 def _take_back(chase: Chase, where: Tensor, domain: TableDomain) -> None:
-    """Undo one column after the other, the one that spends least of its budget first."""
-    columns = domain.movable.nonzero().squeeze(1).to(chase.clean.device)
+    """Undo one column (or one-hot block) after the other, the one that spends least of its budget first."""
     clean, ball = chase.clean[where], chase.ball(where)
     reach = torch.maximum(ball.high - clean, clean - ball.low).clamp(min=1e-300)
-    spent = ((chase.found[where] - clean).abs() / reach)[:, columns].nan_to_num(0.0)
-    order = columns[spent.argsort(dim=1, stable=True)]
-    for turn in range(len(columns)):
-        trial = chase.found[where].clone()
-        column = order[:, turn : turn + 1]
-        trial.scatter_(1, column, clean.gather(1, column))
-        _try(chase, where, trial)
+    spent = ((chase.found[where] - clean).abs() / reach).nan_to_num(0.0)
+    order = torch.stack([spent[:, list(unit)].amax(1) for unit in domain.units], 1).argsort(dim=1, stable=True)
+    parts = torch.zeros(len(domain.units), clean.shape[1], dtype=torch.bool, device=clean.device)
+    for number, unit in enumerate(domain.units):
+        parts[number, list(unit)] = True
+    for turn in range(len(domain.units)):
+        _try(chase, where, torch.where(parts[order[:, turn]], clean, chase.found[where]))
 
 
 def _shorten(chase: Chase, where: Tensor) -> None:

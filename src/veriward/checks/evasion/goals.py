@@ -24,6 +24,10 @@ class Answer:
     fooled: Tensor
     moved: Tensor | None = None  # of predictions: by how much, with its sign
 
+    def __getitem__(self, where: Tensor | slice) -> "Answer":
+        moved = self.moved[where] if self.moved is not None else None
+        return Answer(self.margin[where], self.fooled[where], moved)
+
 
 class Goal(Protocol):
     """The aim of an attack on n rows."""

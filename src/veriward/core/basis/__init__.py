@@ -3,6 +3,7 @@
 A basis is plain data, so a dossier can be judged again under another policy. One file per kind:
 
 - `{"kind": "binomial", "k": 31, "n": 100}`: a share of independent rows;
+- `{"kind": "tested", "k": 31, "n": 100, "false_yes": .001, "false_no": 0}`: one of rows told by a test that errs;
 - `{"kind": "paired", "b": 40, "c": 20, "n": 900}`: b rows got worse and c better between two answers to the same rows;
 - `{"kind": "gap", "families": [[[k, n], ...], ...]}`: the largest gap between the shares of groups;
 - `{"kind": "worst", "groups": [[k, n], ...]}`: the smallest share of many groups that may overlap;

@@ -10,9 +10,11 @@ from veriward.core.basis.paired import Paired
 from veriward.core.basis.quantiles import Quantile
 from veriward.core.basis.roc import Roc
 from veriward.core.basis.shares import Binomial, Census, Gap, Worst
+from veriward.core.basis.tested import Tested
 
 KINDS: dict[str, Kind] = {
     "binomial": Binomial(),
+    "tested": Tested(),
     "paired": Paired(),
     "gap": Gap(),
     "worst": Worst(),
