@@ -31,7 +31,9 @@ def test_a_subject_chooses_it_and_keeps_what_its_access_allows() -> None:
     y = (torch.as_tensor(x) @ weight.T).argmax(1).numpy()
     white = open_subject(subject_of(Linear(weight), x, y, threat=STRICT), device="cpu")
     assert plan(white, "linf", EFFORTS["quick"]) == strict_plan("linf", 3)
-    black = open_subject(subject_of(lambda rows: np.asarray(rows) @ weight.numpy().T, x, y, threat=STRICT), device="cpu")
+    black = open_subject(
+        subject_of(lambda rows: np.asarray(rows) @ weight.numpy().T, x, y, threat=STRICT), device="cpu"
+    )
     assert plan(black, "linf", EFFORTS["quick"]) == (Square(5000),)
     usual = open_subject(subject_of(Linear(weight), x, y), device="cpu")
     assert plan(usual, "linf", EFFORTS["quick"]) != strict_plan("linf", 3)
@@ -46,7 +48,9 @@ def test_few_classes_are_attacked_as_well_and_it_is_said(classes: int, norm: str
     distance = needed(x, weight, y, norm)
     eps = float(np.quantile(distance, 0.9))
     settings = {"input": {"kind": "tabular", "bounds": (-100.0, 100.0)}, "threat": STRICT}
-    found = measure(f"evasion/{norm}", subject_of(Linear(weight), x, y, **settings), threat=ball_threat(norm, "gradients", eps))  # type: ignore[arg-type] # noqa: E501
+    found = measure(
+        f"evasion/{norm}", subject_of(Linear(weight), x, y, **settings), threat=ball_threat(norm, "gradients", eps)
+    )  # type: ignore[arg-type] # noqa: E501
     sure = np.abs(distance - eps) > 1e-3 * eps
     assert np.array_equal((found.outcomes["broken"] == 1)[sure], (distance < eps)[sure])
     told = {item.code for item in found.assumptions}

@@ -134,7 +134,9 @@ class FAB:
         self, chase: Chase, where: Tensor, rank: int, restart: int, stream: Stream, found: Approach, *, ends: bool
     ) -> None:
         """Search towards the class of a rank; `found` is of the rows `where`. With `ends`, successes in the ball end it."""
-        walk = _Walk(chase, where, room(chase, where), chase.goal[where].aim(chase.raw(chase.clean[where]), rank), found, ends)
+        walk = _Walk(
+            chase, where, room(chase, where), chase.goal[where].aim(chase.raw(chase.clean[where]), rank), found, ends
+        )
         x = walk.room.clean
         if restart:
             noise = stream.child(f"{rank} {restart}").normal(chase.rows[where], x.shape[1:]).to(x.dtype)

@@ -44,7 +44,9 @@ def plan(opened: "Opened", norm: "Norm", effort: Effort) -> "tuple[Attack, ...]"
     from veriward.checks.evasion.strict import strict_plan
 
     if opened.subject.threat.evasion.plan == "strict-autoattack":
-        attacks = strict_plan(norm, len(opened.classes) or 3)  # a prediction moves two ways, as one of three classes does
+        attacks = strict_plan(
+            norm, len(opened.classes) or 3
+        )  # a prediction moves two ways, as one of three classes does
         return attacks if hasattr(opened.model, "forward") else tuple(a for a in attacks if a.reads != "gradients")
     if needs_search(opened.domain) and hasattr(opened.model, "scores"):
         queries = effort.queries if hasattr(opened.model, "forward") else effort.queries_alone
