@@ -136,7 +136,9 @@ class Chase:
         """
         start = self.start[where]
         best = torch.maximum(self.best[where], start)
-        return best / torch.where(start < 0, start, -1.0) if isinstance(self.goal, Misclassify) else torch.zeros_like(best)
+        return (
+            best / torch.where(start < 0, start, -1.0) if isinstance(self.goal, Misclassify) else torch.zeros_like(best)
+        )
 
     def verify(self) -> None:
         """Ask again about every success, all of them together; what does not hold is a success no more."""

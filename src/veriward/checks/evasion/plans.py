@@ -42,9 +42,10 @@ def plan(opened: "Opened", norm: "Norm", effort: Effort) -> "tuple[Attack, ...]"
     from veriward.checks.evasion.constrained import needs_search, table_attacks
     from veriward.checks.evasion.square import Square
 
-    if needs_search(opened.domain) and hasattr(opened.model, "scores"):
+    if needs_search(opened):
         queries = effort.queries if hasattr(opened.model, "forward") else effort.queries_alone
-        return (*table_attacks(opened, effort.steps, effort.restarts, queries), Square(effort.queries))
+        search = table_attacks(opened, effort.steps, effort.restarts, queries)
+        return *search, *adaptive(opened, effort), Square(effort.queries)
     if hasattr(opened.model, "forward"):
         return PGD(effort.steps, effort.restarts), *adaptive(opened, effort), Square(effort.queries)
     if hasattr(opened.model, "trees"):
