@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from veriward.checks.certify.affine import Scale
 from veriward.checks.certify.graph import Graph, Input, Op, Unsupported, pool_first
 from veriward.checks.certify.rounding import TAIL, UNITS, unit_of
-from veriward.core.errors import some
 
 SOFT = ("softmax.int", "_softmax.default", "log_softmax.int", "_log_softmax.default")
 Value = Any  # a number of an operator, a constant tensor, or a plain argument

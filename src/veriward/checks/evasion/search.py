@@ -54,16 +54,7 @@ class Search:
     name: ClassVar[str] = "search"
     reads: ClassVar[Reads] = "gradients"
 
-<<<<<<< HEAD
     rounds: tuple[Round, ...] = rounds(40, 4)
-=======
-    rounds: tuple[Round, ...] = (
-        Round(20),
-        Round(20, 4, 0.7),
-        Round(40, 3, 0.4, random=True),
-        Round(100, 9, 0.15, random=True),
-    )
->>>>>>> w-tables
 
     def run(self, chase: Chase, stream: Stream) -> None:
         """Attack the active rows; successes are noted in the chase."""
