@@ -135,8 +135,8 @@ class _Reader:
             return end.args[0], "log_softmax" if "log" in name else "softmax"
         return (end.args[0], "sigmoid") if name == "sigmoid.default" and width == 1 else (end, "")
 
-    def _call(self, node: Any, operators: Mapping[str, Callable[..., int | None]]) -> None:
-        arguments = [part for part in node.all_input_nodes]
+    def _call(self, node: Any, operators: Mapping[str, Callable[..., int | tuple[int] | None]]) -> None:
+        arguments = list(node.all_input_nodes)
         if any(part.name not in self.known for part in arguments):
             return  # it hangs on something that was not understood, and is named already
         if not any(part.name in self.live for part in arguments):

@@ -81,8 +81,8 @@ def exchange(z: Tensor, ball: Ball, rows: Tensor, share: float, query: int, stre
     else:
         layers = delta.reshape(len(z), 1, -1)
         into, out_of, shape = _sets((ball.high > ball.low).flatten(1), ball.norm, rows, share, query, stream)
-    parts = (part.to(z.dtype) for part in (into, out_of, shape))
-    moved = _moved(layers, *parts, ball.norm, ball.reach.reshape(-1, 1)).view_as(z)
+    into, out_of, shape = (part.to(z.dtype) for part in (into, out_of, shape))
+    moved = _moved(layers, into, out_of, shape, ball.norm, ball.reach.reshape(-1, 1)).view_as(z)
     # no more mass than there is: only the box can be in the way
     trial = torch.minimum(torch.maximum(ball.clean + ball.radii * moved, ball.low), ball.high)
     return trial if ball.jump is None else _alone(trial, ball, rows, query, stream)
