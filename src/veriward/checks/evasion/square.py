@@ -1,7 +1,7 @@
 """Square attack: random search with scores alone. Andriushchenko et al., 2020 (arXiv:1912.00049), algorithms 1 and 2.
 
 On images windows of the picture move to an end of the box; on tables and vectors random sets of columns do. Columns also
-try values between the ends, since trees answer to thresholds, not to size.
+try values between the ends, since trees answer to thresholds, not to size. Under L2 and L1 mass moves instead: `masses`.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from veriward.checks.evasion.attack import Reads
 from veriward.checks.evasion.chase import Chase
+from veriward.checks.evasion.masses import exchange, first
+from veriward.core.ball import Ball
 from veriward.core.streams import Stream
 
 FIRST_SHARE = 0.8  # of the numbers, changed at once in the beginning; the paper's p_init for L-infinity
@@ -20,7 +22,7 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10 000 queries
 
 @dataclass(frozen=True)
 class Square:
-    """Change a random part to an end of the box; keep it if the margin rises."""
+    """Change a random part; keep it if the margin rises."""
 
     name: ClassVar[str] = "square"
     reads: ClassVar[Reads] = "scores"
@@ -31,7 +33,7 @@ class Square:
         """Attack the active rows; successes are noted in the chase."""
         where = chase.active
         rows, ball = chase.rows[where], chase.ball(where)
-        z = ball.project(_stripes(ball.low, ball.high, rows, stream))
+        z = ball.project(_start(ball, rows, stream))
         z = _choose(_allowed(chase, z, where), z, ball.clean)
         answer = chase.ask(z, where)
         best, keep = answer.margin, ~chase.observe(where, z, answer)
@@ -41,8 +43,7 @@ class Square:
             if not len(where):
                 return
             share = share_at(query, self.queries)
-            move = _window if z.ndim >= 3 else _columns
-            trial = ball.project(move(z, ball.low, ball.high, rows, share, query, stream))
+            trial = _change(z, ball, rows, share, query, stream)
             answer = chase.ask(trial, where)
             # ties are taken, too: scores of trees and neighbours have plateaus, which only a drifting search crosses
             better = (answer.margin >= best) & _allowed(chase, trial, where)
@@ -66,6 +67,19 @@ def _choose(better: Tensor, trial: Tensor, z: Tensor) -> Tensor:
 
 def _allowed(chase: Chase, z: Tensor, where: Tensor) -> Tensor:
     return chase.opened.domain.allowed(z, chase.clean[where], chase.threat)
+
+
+def _start(ball: Ball, rows: Tensor, stream: Stream) -> Tensor:
+    return _stripes(ball.low, ball.high, rows, stream) if ball.norm == "linf" else first(ball, rows, stream)
+
+
+def _change(z: Tensor, ball: Ball, rows: Tensor, share: float, query: int, stream: Stream) -> Tensor:
+    """Return trials near z, in the ball: some numbers at an end of the box, or some of the mass moved."""
+    if ball.norm != "linf":
+        trial = exchange(z, ball, rows, share, query, stream)
+        return trial if ball.whole is None else ball.project(trial)
+    move = _window if z.ndim >= 3 else _columns
+    return ball.project(move(z, ball.low, ball.high, rows, share, query, stream))
 
 
 def _stripes(low: Tensor, high: Tensor, rows: Tensor, stream: Stream) -> Tensor:
