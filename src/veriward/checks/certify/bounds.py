@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +134,7 @@ def _assumptions(opened: Opened, found: Mapping[str, Any]) -> tuple[Note, ...]:
     return tuple(notes)
 
 
-def _untested(found: Mapping[str, Sequence[int]]) -> tuple[Note, ...]:
+def _untested(found: Mapping[str, Any]) -> tuple[Note, ...]:
     """Name the rows that stay open, and what an expert would still try on them."""
     correct, proved, turned = (np.asarray(found[name]) == 1 for name in ("correct", "certified", "turned"))
     left = int((correct & ~proved & ~turned).sum())

@@ -17,7 +17,7 @@ Shape = tuple[int, ...]
 Op = Affine | Relu | MaxPool
 
 
-class Unsupported(CapabilityError):
+class Unsupported(CapabilityError):  # noqa: N818 -- names what is so, not what went wrong
     """A network that cannot be bounded; the text names what it has that is not understood."""
 
 

@@ -17,7 +17,7 @@ from veriward.checks.certify.graph import Unsupported
 if TYPE_CHECKING:
     from veriward.checks.certify.trace import _Reader
 
-Handler = Callable[..., "int | None"]
+Handler = Callable[..., "int | tuple[int] | None"]
 OPERATORS: dict[str, Handler] = {}
 
 
@@ -235,18 +235,19 @@ def _negative(read: _Reader, node: Any) -> int:
 
 @told("_native_batch_norm_legit_no_training.default")
 def _batch_norm(read: _Reader, node: Any) -> tuple[int]:
-    return (_normalised(read, node, *node.args[1:5], node.args[6]),)
+    return (_normalised(read, node, node.args[6]),)
 
 
 @told("batch_norm.default")
 def _batch_norm_whole(read: _Reader, node: Any) -> int:
     if node.args[5]:
         raise Unsupported("batch normalisation by the batch's own statistics")
-    return _normalised(read, node, *node.args[1:5], node.args[7])
+    return _normalised(read, node, node.args[7])
 
 
-def _normalised(read: _Reader, node: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float) -> int:
+def _normalised(read: _Reader, node: Any, eps: float) -> int:
     """Tell batch normalisation as a factor and an offset; the mean is rounded on its own way through."""
+    weight, bias, mean, variance = node.args[1:5]
     shape = read.ops[read.number(node.args[0])].shape
     along = (-1, *[1] * (len(shape) - 1))
     middle, spread = (read.double(read.constant(part)) for part in (mean, variance))
@@ -256,8 +257,8 @@ def _normalised(read: _Reader, node: Any, weight: Any, bias: Any, mean: Any, var
     offset = 0 * ones if shift is None else read.double(shift)
     number = read.number(node.args[0])
     extra = 2 * (factor * middle).abs()
-    parts = [part.view(along) for part in ((offset - factor * middle), extra, factor)]
-    return read.add(Scale((number,), shape, *parts, 12))
+    shifted, extra, factor = (part.view(along) for part in (offset - factor * middle, extra, factor))
+    return read.add(Scale((number,), shape, shifted, extra, factor, 12))
 
 
 @told("getitem")
@@ -313,7 +314,7 @@ def _limits(node: Any) -> tuple[float | None, float | None]:
         return 0.0, 6.0
     if "hardtanh" in name:
         return (rest[0] or 0.0 if rest else -1.0), (rest[1] if len(rest) > 1 else 1.0)
-    first, second = (rest + [None, None])[:2]
+    first, second = [*rest, None, None][:2]
     if "clamp_max" in name:
         return None, first
     return first, None if "clamp_min" in name else second
@@ -423,4 +424,5 @@ def _windows(places: Tensor, axis: int, sides: tuple[int, int], index: Tensor) -
     ends = [torch.zeros_like(places.narrow(axis, 0, 1)).repeat_interleave(side, axis) for side in sides]
     padded = torch.cat([ends[0], places, ends[1]], axis)
     cut = padded.index_select(axis, index.flatten()).unflatten(axis, tuple(index.shape))
-    return cut.movedim(axis + 1, -1)
+    moved: Tensor = cut.movedim(axis + 1, -1)
+    return moved

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from veriward.checks.certify.affine import Scale
 from veriward.checks.certify.graph import Graph, Input, Op, Unsupported, pool_first
 from veriward.checks.certify.rounding import TAIL, UNITS, unit_of
-from veriward.core.errors import some
 
 SOFT = ("softmax.int", "_softmax.default", "log_softmax.int", "_log_softmax.default")
 Value = Any  # a number of an operator, a constant tensor, or a plain argument
@@ -136,8 +135,8 @@ class _Reader:
             return end.args[0], "log_softmax" if "log" in name else "softmax"
         return (end.args[0], "sigmoid") if name == "sigmoid.default" and width == 1 else (end, "")
 
-    def _call(self, node: Any, operators: Mapping[str, Callable[..., int | None]]) -> None:
-        arguments = [part for part in node.all_input_nodes]
+    def _call(self, node: Any, operators: Mapping[str, Callable[..., int | tuple[int] | None]]) -> None:
+        arguments = list(node.all_input_nodes)
         if any(part.name not in self.known for part in arguments):
             return  # it hangs on something that was not understood, and is named already
         if not any(part.name in self.live for part in arguments):

@@ -18,7 +18,7 @@ from veriward.core.ball import Ball
 from veriward.core.streams import Stream
 from veriward.core.threat import Threat
 
-MOST = 50  # survivors per block that the dearer readings look at
+MOST = 32  # survivors per block that the dearer readings look at
 VOTES = 9  # calls of which the majority decides, where a model answers by chance
 ASKED = 64  # rows asked twice: one tile, so that their company is the same
 NEAR, FAR = 0.02, 0.2  # of the budget: where the slope is compared with the answers
