@@ -105,7 +105,7 @@ def test_the_box_is_kept_and_restarts_only_help() -> None:
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_company_changes_nothing(norm: str) -> None:
-    opened, distance = linear(4, norm, "image", rows=30)
+    opened, _ = linear(4, norm, "image", rows=30)
     whole = chase_of(opened, norm, 1.0)
     points, share = FAB(3, 6, restarts=2).minimal(whole, Stream.of(0, "fab"))
     for rows in ([7], [20, 2, 11]):

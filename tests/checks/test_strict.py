@@ -50,7 +50,7 @@ def test_few_classes_are_attacked_as_well_and_it_is_said(classes: int, norm: str
     settings = {"input": {"kind": "tabular", "bounds": (-100.0, 100.0)}, "threat": STRICT}
     found = measure(
         f"evasion/{norm}", subject_of(Linear(weight), x, y, **settings), threat=ball_threat(norm, "gradients", eps)
-    )  # type: ignore[arg-type] # noqa: E501
+    )  # type: ignore[arg-type]
     sure = np.abs(distance - eps) > 1e-3 * eps
     assert np.array_equal((found.outcomes["broken"] == 1)[sure], (distance < eps)[sure])
     told = {item.code for item in found.assumptions}
