@@ -7,8 +7,8 @@ JOB.json: {"models": [{"name", "file", "rows", "eps", "norm"}], "seeds": [0], "s
 x (n, c, h, w) in [0, 1] and y (n,). OUT.json: a list of {"name", "eps", "norm", "seed", "steps", "robust": [0 or 1 per
 row], "clean": [...], "cpu_seconds"}.
 
-torchattacks runs APGD, APGD-T and FAB for 10 steps unless told otherwise; the paper runs them for 100. `steps` null leaves what
-it ships with, a number sets that of its members; so `queries`, of Square.
+torchattacks runs APGD, APGD-T and FAB for 10 steps unless told otherwise; the paper runs them for 100. `steps` null
+leaves what it ships with, a number sets that of its members; so `queries`, of Square.
 """
 
 import json

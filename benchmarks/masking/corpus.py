@@ -35,8 +35,7 @@ class Defence:
 
 def behind(front: nn.Module, *, random: bool = False, seen: bool = True) -> Built:
     """Return a net behind a front that has no slope; the stand-in leaves the front out."""
-    see = (lambda x: front(x)) if seen else None
-    net = trained(cnn, see=see)
+    net = trained(cnn, see=front if seen else None)
     return Built(fronts.Fronted(front, net).eval(), net, random=random)
 
 
@@ -177,7 +176,9 @@ CORPUS: tuple[Defence, ...] = (
     Defence("thermometer", "Buckman et al. 2018 (ICLR)", f"{ATHALYE}: {BPDA}", thermometer),
     Defence("bit depth", "Xu, Evans, Qi 2018 (arXiv:1704.01155)", f"{ATHALYE}: {BPDA}", lambda: behind(fronts.Bits())),
     Defence("jpeg", "Guo et al. 2018 (arXiv:1711.00117)", f"{ATHALYE}: {BPDA}", lambda: behind(fronts.Jpeg())),
-    Defence("median filter", "Xu, Evans, Qi 2018 (arXiv:1704.01155)", "any gradient attack", lambda: smooth(fronts.Median())),
+    Defence(
+        "median filter", "Xu, Evans, Qi 2018 (arXiv:1704.01155)", "any gradient attack", lambda: smooth(fronts.Median())
+    ),
     Defence(
         "total variation",
         "Guo et al. 2018 (arXiv:1711.00117)",
@@ -185,7 +186,10 @@ CORPUS: tuple[Defence, ...] = (
         lambda: behind(fronts.Variation(), random=True),
     ),
     Defence(
-        "resize and pad", "Xie et al. 2018 (arXiv:1711.01991)", f"{ATHALYE}: {EOT}", lambda: smooth(fronts.ResizePad(), random=True)
+        "resize and pad",
+        "Xie et al. 2018 (arXiv:1711.01991)",
+        f"{ATHALYE}: {EOT}",
+        lambda: smooth(fronts.ResizePad(), random=True),
     ),
     Defence("input noise", "Cohen et al. 2019, one draw alone", EOT, lambda: smooth(fronts.Noise(0.25), random=True)),
     Defence(
@@ -195,9 +199,16 @@ CORPUS: tuple[Defence, ...] = (
         lambda: Built(trained(lambda: cnn(layers.LayerNoise)), random=True),
     ),
     Defence("activation pruning", "Dhillon et al. 2018 (arXiv:1803.01442)", f"{ATHALYE}: {EOT}", pruned),
-    Defence("distillation", "Papernot et al. 2016 (arXiv:1511.04508)", f"{CARLINI}: logits, not probabilities", distilled),
+    Defence(
+        "distillation", "Papernot et al. 2016 (arXiv:1511.04508)", f"{CARLINI}: logits, not probabilities", distilled
+    ),
     Defence("saturated softmax", "the same, taken to its end", f"{CARLINI}: logits, not probabilities", saturated),
-    Defence("probabilities as logits", "a usual mistake of evaluations", "Carlini et al. 2019 (arXiv:1902.06705)", mislabelled),
+    Defence(
+        "probabilities as logits",
+        "a usual mistake of evaluations",
+        "Carlini et al. 2019 (arXiv:1902.06705)",
+        mislabelled,
+    ),
     Defence(
         "winners take all",
         "Xiao, Zhong, Zheng 2020 (arXiv:1905.10510)",
@@ -224,9 +235,16 @@ CORPUS: tuple[Defence, ...] = (
         f"{TRAMER}: both BPDA and EOT",
         lambda: behind(fronts.LowRank(), random=True),
     ),
-    Defence("pixels dropped", "Wang et al. 2017 (arXiv:1610.01239)", EOT, lambda: smooth(fronts.RandomMask(), random=True)),
+    Defence(
+        "pixels dropped", "Wang et al. 2017 (arXiv:1610.01239)", EOT, lambda: smooth(fronts.RandomMask(), random=True)
+    ),
     Defence("moving target", "Sengupta et al. 2019, MTDeep (arXiv:1705.07213)", EOT, ensemble),
-    Defence("left the graph", "the mistake behind many figures", f"{ATHALYE}: {BPDA}", lambda: behind(fronts.Detached(), seen=False)),
+    Defence(
+        "left the graph",
+        "the mistake behind many figures",
+        f"{ATHALYE}: {BPDA}",
+        lambda: behind(fronts.Detached(), seen=False),
+    ),
     Defence("staircase", "shattered gradients as such", f"{ATHALYE}: {BPDA}", lambda: behind(fronts.Floor())),
     Defence("ripple", "exploding gradients as such", "differentiating without the ripple; random search", ripple),
     Defence(
@@ -242,7 +260,10 @@ CORPUS: tuple[Defence, ...] = (
         lambda: behind(fronts.Deflect(), random=True),
     ),
     Defence(
-        "mixup inference", "Pang, Xu, Zhu 2020 (arXiv:1909.11515)", f"{TRAMER}: {EOT}", lambda: smooth(fronts.Mixup(), random=True)
+        "mixup inference",
+        "Pang, Xu, Zhu 2020 (arXiv:1909.11515)",
+        f"{TRAMER}: {EOT}",
+        lambda: smooth(fronts.Mixup(), random=True),
     ),
     Defence("code words", "Verma, Swami 2019 (NeurIPS)", f"{TRAMER}: less saturated scores", codes),
     Defence(
@@ -251,8 +272,13 @@ CORPUS: tuple[Defence, ...] = (
         "Brendel, Bethge 2017 (arXiv:1704.01547): numerical saturation",
         saturating_units,
     ),
-    Defence("one-step training", "Goodfellow et al. 2015", "Wong et al. 2020 (arXiv:2001.03994): many steps", overfitted),
     Defence(
-        "logit squeezing", "Kannan et al. 2018 (arXiv:1803.06373)", "Engstrom et al. 2018 (arXiv:1807.10272): more steps", squeezed
+        "one-step training", "Goodfellow et al. 2015", "Wong et al. 2020 (arXiv:2001.03994): many steps", overfitted
+    ),
+    Defence(
+        "logit squeezing",
+        "Kannan et al. 2018 (arXiv:1803.06373)",
+        "Engstrom et al. 2018 (arXiv:1807.10272): more steps",
+        squeezed,
     ),
 )

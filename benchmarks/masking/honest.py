@@ -28,7 +28,9 @@ class Residual(nn.Module):
 
     def _block(self, width: int) -> nn.Module:
         norm = nn.GroupNorm(4, width)
-        return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), norm, nn.ReLU(), nn.Conv2d(width, width, 3, padding=1))
+        return nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), norm, nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (n, 10)."""
@@ -55,7 +57,13 @@ def normalised() -> nn.Module:
 def pooled() -> nn.Module:
     """Return convolutions with the largest of neighbours."""
     return nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16 * 16, 48), nn.ReLU(), nn.Linear(48, 10)
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(16 * 16, 48),
+        nn.ReLU(),
+        nn.Linear(48, 10),
     )
 
 
@@ -88,7 +96,11 @@ HONEST: tuple[Honest, ...] = (
     Honest("cnn, probabilities", lambda: soft(trained(cnn)), "probabilities"),
     Honest("cnn, robust at .2", lambda: trained(cnn, hardened(0.2, 5, 0.08), epochs=20)),
     Honest("cnn, robust at .1", lambda: trained(cnn, hardened(0.1, 5, 0.04), epochs=15)),
-    Honest("cnn, robust, probabilities", lambda: soft(trained(cnn, hardened(0.2, 5, 0.08), epochs=15, seed=1)), "probabilities"),
+    Honest(
+        "cnn, robust, probabilities",
+        lambda: soft(trained(cnn, hardened(0.2, 5, 0.08), epochs=15, seed=1)),
+        "probabilities",
+    ),
     Honest("wide, robust", lambda: trained(lambda: cnn(width=16), hardened(0.2, 5, 0.08), epochs=10)),
     Honest("mlp", lambda: trained(lambda: mlp(100, 50))),
     Honest("mlp, sigmoid", lambda: trained(lambda: mlp(64, activation=nn.Sigmoid), epochs=20)),

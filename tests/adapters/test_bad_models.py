@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import veriward as vw
-from veriward.checks.evasion import linf
+from veriward.checks.evasion import plans
 from veriward.core.dossier import Dossier
 from veriward.core.errors import ArtefactError, DataError, ModelError, SettingsError, VeriwardError
 from veriward.core.finding import exit_code
@@ -79,7 +79,7 @@ def assess_with_controls(tmp_path: Path) -> Any:
 def assess(assess_with_controls: Assess, monkeypatch: pytest.MonkeyPatch) -> Assess:
     """Without controls and with little effort: what the attacks find is tested elsewhere."""
     monkeypatch.setattr("veriward.run.assess.run_controls", lambda *_: ())
-    monkeypatch.setitem(linf.EFFORTS, "quick", linf.Effort(200, 5, 1, 20, 50))  # type: ignore[arg-type]  # a dict
+    monkeypatch.setitem(plans.EFFORTS, "quick", plans.Effort(200, 5, 1, 20, 50))  # type: ignore[arg-type]  # a dict
     return assess_with_controls
 
 
@@ -249,7 +249,7 @@ def test_a_model_with_moods_raises_an_alarm(assess: Assess) -> None:
     dossier = assess(Bent(lambda out, x: out + torch.randn(out.shape, generator=stream) * 0.1))
     evidence = dossier["evasion/linf"].evidence
     assert evidence is not None
-    assert "evasion.random_model" in {alarm.code for alarm in evidence.alarms}
+    assert "evasion.answers_by_chance" in {alarm.code for alarm in evidence.alarms}
     assert dossier["evasion/linf"].verdict != "pass"
 
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from veriward.checks.evasion import linf
+from veriward.checks.evasion import plans
 from veriward.cli.app import main
 from veriward.core import sources
 from veriward.core.dossier import Dossier
@@ -103,7 +103,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
 
 @pytest.fixture
 def assess(folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> Call:
-    monkeypatch.setitem(linf.EFFORTS, "quick", linf.Effort(200, 5, 1, 20, 50))  # type: ignore[arg-type]  # a dict
+    monkeypatch.setitem(plans.EFFORTS, "quick", plans.Effort(200, 5, 1, 20, 50))  # type: ignore[arg-type]  # a dict
 
     def assessed(*words: object) -> tuple[int, str, str]:
         return call("assess", folder, "--budget", "quick", *words)

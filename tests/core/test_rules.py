@@ -10,6 +10,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from veriward.core.relations import violation, ways
 from veriward.core.rules import LONGEST, Rule
 
 NAMES = ("a", "b", "c")
@@ -151,3 +152,107 @@ def test_a_comparison_that_names_no_column_is_refused(text: str) -> None:
 
 def test_not_is_logical() -> None:
     assert Rule.parse("r", "not (a < 2 or a > 4)").holds({"a": torch.tensor([1.0, 3.0])}).tolist() == [False, True]
+
+
+WORDS = {"job": {"admin": 0, "tech": 1, "none": 2}}
+JOBS = {"job": torch.tensor([0.0, 1.0, 2.0]), "pay": torch.tensor([5.0, 5.0, 0.0])}
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("job == 'tech'", [False, True, False]),
+        ("'tech' != job", [True, False, True]),
+        ("job in ('admin', 'none')", [True, False, True]),
+        ("job not in ['admin', 'none']", [False, True, False]),
+        ("not (job == 'none') or pay == 0", [True, True, True]),
+        ("job == 'none' or pay in (1, 5)", [True, True, True]),
+        ("job == 'nobody'", [False, False, False]),
+        ("`job` == 'tech' and `pay` > 1", [False, True, False]),
+    ],
+)
+def test_categories_are_compared_with_quoted_values(text: str, wanted: list[bool]) -> None:
+    assert Rule.parse("r", text).bound(WORDS).holds(JOBS).tolist() == wanted
+
+
+def test_a_rule_says_which_columns_it_reads_as_words_and_which_as_numbers() -> None:
+    rule = Rule.parse("r", "not (job in ('a', 'b')) or `capital-gain` * pay == 0")
+    assert rule.words == {"job": ("a", "b")}
+    assert rule.numbers == ("capital-gain", "pay")
+    assert rule.columns == ("capital-gain", "job", "pay")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a < 'x'",
+        "a + 1 == 'x'",
+        "'x' == 'y'",
+        "a == 'x' == b",
+        "a in 'xy'",
+        "a in ()",
+        "a in ('x', 1)",
+        "a in ('x', b)",
+        "a + 1 in (1, 2)",
+        "a in (x for x in b)",
+        "a in {**b}",
+        "``== 1",
+        "`a < 1",
+    ],
+)
+def test_words_stand_in_no_other_place(text: str) -> None:
+    with pytest.raises(ValueError, match="rule 'r'"):
+        Rule.parse("r", text)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LOGIC, st.lists(VALUES, min_size=1, max_size=4))
+def test_a_violation_is_zero_exactly_where_the_rule_holds(text: str, rows: list[list[float]]) -> None:
+    assume(all(any(name in part for name in NAMES) for part in _comparisons(text)))
+    try:
+        rule = Rule.parse("r", text)
+    except ValueError:  # a rule's own 0 / 0
+        assume(False)
+    columns = {name: torch.tensor(rows, dtype=torch.float64)[:, i] for i, name in enumerate(NAMES)}
+    broken = violation(rule, columns).expand(len(rows))
+    assume(bool(torch.isfinite(broken).all()))
+    held = torch.as_tensor(rule.holds(columns)).expand(len(rows))
+    assert (broken >= 0).all()
+    assert torch.equal(broken == 0, held)
+
+
+def test_a_violation_grows_with_the_excess_and_has_a_slope() -> None:
+    a = torch.tensor([0.0, 1.0, 2.0, 5.0], dtype=torch.float64, requires_grad=True)
+    broken = violation(Rule.parse("r", "a <= 1 and not a == 7"), {"a": a})
+    assert broken.tolist()[:2] == [0.0, 0.0]
+    assert 0 < broken[2] < broken[3]
+    (slope,) = torch.autograd.grad(broken.sum(), a)
+    assert slope[:2].tolist() == [0.0, 0.0]
+    assert (slope[2:] > 0).all()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a <= b",
+        "a * b == 0",
+        "2 * a + b <= 3",
+        "a == 3 - b",
+        "b / 4 > 2",
+        "not a < b",
+        "a != b",
+        "-a >= b",
+        "1 < a < 3",
+    ],
+)
+def test_some_way_mends_a_broken_rule(text: str) -> None:
+    rule = Rule.parse("r", text)
+    points = torch.tensor(list(itertools.product((-2.0, 0.5, 1.0, 4.0), repeat=2)), dtype=torch.float64)
+    columns = {"a": points[:, 0], "b": points[:, 1]}
+    mended = rule.holds(columns)
+    for way in ways(rule):
+        new = dict(columns)
+        for part in way:
+            new[part.column] = part.apply(new, columns[part.column], whole=False)
+        mended = mended | rule.holds(new)
+    assert mended.all(), points[~mended]

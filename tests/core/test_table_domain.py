@@ -1,6 +1,7 @@
 """Tables: every column keeps its type, its range and its budget, whatever the attack proposes."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -221,3 +222,87 @@ def test_rows_on_another_device_stay_there() -> None:
     assert domain.project(clean + 1, clean, PLAIN).device.type == "meta"
     assert domain.allowed(clean, clean, PLAIN).device.type == "meta"
     assert domain.distance(clean, clean, PLAIN).device.type == "meta"
+
+
+JOBS = ("job=a", "job=b", "job=c")
+
+
+def one_hot(choice: list[int], dtype: Any = np.float64) -> dict[str, Any]:
+    return {name: np.array([int(c == i) for c in choice], dtype) for i, name in enumerate(JOBS)}
+
+
+def test_blocks_are_read_from_names_and_rows_or_stated() -> None:
+    train = Table({**one_hot([0, 1, 2, 0]), "job_level": np.array([0, 1, 1, 0]), "x": np.array([0.5, 1.5, 2.5, 3.5])})
+    domain = fitted(train=train)
+    assert domain.blocks == {"job": (0, 1, 2)}
+    assert not domain.movable[:3].any()
+    assert fitted({"job": {"change": "any"}}, train=train).units == ((4,), (0, 1, 2))
+    two = Table({**one_hot([0, 1, 2, 0]), "job=b": np.array([0, 1, 1, 0])})  # one row has two ones
+    assert fitted(train=two).blocks == {}
+    plain = Table({f"x{i}": column for i, column in enumerate(one_hot([0, 1, 2, 1]).values())})
+    assert fitted({f"x{i}": {"block": "job"} for i in range(3)}, train=plain).blocks == {"job": (0, 1, 2)}
+
+
+def test_a_stated_block_that_rows_contradict_is_refused_with_their_number() -> None:
+    rows = Table({"x0": np.array([1, 0, 1]), "x1": np.array([0, 0, 1])})
+    with pytest.raises(DataError, match=r"2 rows do not have exactly one 1 .*block 'b', the first is row 1"):
+        fitted({"x0": {"block": "b"}, "x1": {"block": "b"}}, train=rows)
+    with pytest.raises(DataError, match="this one column"):
+        fitted({"x0": {"block": "b"}}, train=rows)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(["linf", "l2", "l1"]), st.integers(0, 2**32 - 1))
+def test_a_projected_row_has_exactly_one_1_per_block(norm: str, seed: int) -> None:
+    generator, n = np.random.default_rng(seed), 16
+    table = Table({**one_hot([0, 1, 2, 0] * 4), "x": generator.normal(size=n), "k": np.arange(n)})
+    city = np.array(["p", "q"] * 8, dtype=object)
+    domain = fitted({"job": {"change": "any"}, "city": {"change": "any"}}, train=Table({**table.columns, "city": city}))
+    threat = Threat("misclassify", "scores", {"norm": norm})
+    clean = domain.encode(Table({**table.columns, "city": city}))
+    wild = clean + torch.as_tensor(generator.normal(0, 2, clean.shape))
+    found = domain.project(wild, clean, threat)
+    assert (found[:, :3].sum(1) == 1).all()
+    assert ((found[:, :3] == 0) | (found[:, :3] == 1)).all()
+    assert domain.allowed(found, clean, threat).all()
+    assert torch.allclose(domain.project(found, clean, threat), found, rtol=1e-12)
+    moved = (found[:, :3] != clean[:, :3]).any(1)
+    if norm != "linf":  # a category spends the whole budget
+        assert (found[moved][:, 3:] == clean[moved][:, 3:]).all()
+        assert domain.distance(found, clean, threat)[moved].tolist() == pytest.approx([1.0] * int(moved.sum()))
+
+
+def test_half_a_category_two_and_none_are_not_allowed() -> None:
+    domain = fitted({"job": {"change": "any"}}, train=Table(one_hot([0, 1, 2])))
+    clean = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64)
+    for row, wanted in (([0, 1, 0], True), ([1, 1, 0], False), ([0, 0, 0], False), ([0.5, 0.5, 0], False)):
+        assert domain.allowed(torch.tensor([row], dtype=torch.float64), clean, PLAIN).tolist() == [wanted]
+    unknown = torch.zeros(1, 3, dtype=torch.float64)  # a word that training had not seen: it may stay so
+    assert domain.allowed(unknown, unknown, PLAIN).all()
+    assert domain.project(unknown + 1, unknown, PLAIN).tolist() == [[0.0, 0.0, 0.0]]
+
+
+def test_a_block_that_is_partly_immutable_moves_among_the_rest() -> None:
+    features = {"job": {"change": "any"}, "job=c": {"mutable": False}}
+    domain = fitted(features, train=Table(one_hot([0, 1, 2])))
+    clean = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    wish = torch.tensor([[0.0, 0.4, 0.9], [0.9, 0.0, 0.0]], dtype=torch.float64)
+    assert domain.project(wish, clean, PLAIN).tolist() == [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+
+
+def test_a_category_that_moves_in_a_block_is_told_as_one() -> None:
+    train = Table(one_hot([0, 1, 2]))
+    clean, z = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 1.0])
+    assert fitted(train=train).describe(z, clean) == "job job=a → job=c"
+    assert fitted(train=train, private=["job=a"]).describe(z, clean) == "job"
+
+
+def test_rules_of_words_hold_on_codes() -> None:
+    domain = replace(fitted(), rules=(Rule.parse("r", "not (city == 'a') or amount >= 50"),))
+    z = domain.encode(TRAIN)
+    assert domain.keeps_rules(z).tolist() == [True] * 4
+    z[2, 0] = 20.0
+    assert domain.keeps_rules(z).tolist() == [True, True, False, True]
+    assert (domain.violations(z) > 0).tolist() == [False, False, True, False]
+    z[2, 0] = math.nan
+    assert domain.violations(z).tolist() == [0.0] * 4

@@ -81,8 +81,8 @@ def _check_kept(domain: TableDomain, splits: Mapping[str, Split | None]) -> None
         more = [f"{name} ({count})" for name, count in counts.items() if name != worst]
         if more:
             raise DataError(
-                f"rules.{worst}: {counts[worst]} rows of {where} break it, the first is row {first}; other rules are broken, "
-                f"too: {some(more)}; a rule is what every real row keeps: correct the rules or the data"
+                f"rules.{worst}: {counts[worst]} rows of {where} break it, the first is row {first}; other rules are "
+                f"broken, too: {some(more)}; a rule is what every real row keeps: correct the rules or the data"
             )
         raise DataError(
             f"rules.{worst}: {counts[worst]} rows of {where} break it, the first is row {first}; a rule is what every real "

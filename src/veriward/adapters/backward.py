@@ -77,14 +77,14 @@ def with_backward(
     found = StraightThrough(backend, soft, domain.decode)
     with torch.enable_grad():
         if not found.forward(first.detach().requires_grad_()).requires_grad:
-            raise ArtefactError(f"threat.evasion.backward = {name!r}: the stand-in's answers carry no gradient; want a smooth one")
+            raise ArtefactError(
+                f"threat.evasion.backward = {name!r}: the stand-in's answers carry no gradient; want a smooth one"
+            )
     notes.append(note("evasion.backward", name=name))
     return cast(Backend, found)
 
 
-def _standin(
-    backend: Backend, make: Callable[..., Any], name: str, how: Loading
-) -> Callable[[Tensor], Tensor]:
+def _standin(backend: Backend, make: Callable[..., Any], name: str, how: Loading) -> Callable[[Tensor], Tensor]:
     network = getattr(backend, "module", None)
     try:
         with torch.random.fork_rng(devices=[]):
@@ -92,6 +92,8 @@ def _standin(
     except (Exception, SystemExit) as error:
         raise ArtefactError(f"threat.evasion.backward = {name!r}: raised {type(error).__name__}: {error}") from error
     if not isinstance(standin, nn.Module):
-        raise ArtefactError(f"threat.evasion.backward = {name!r}: returned a {type(standin).__name__}; want a torch.nn.Module")
+        raise ArtefactError(
+            f"threat.evasion.backward = {name!r}: returned a {type(standin).__name__}; want a torch.nn.Module"
+        )
     device = str(getattr(backend, "device", "cpu"))
     return from_live(standin, device=device, batch_size=how.batch_size).forward

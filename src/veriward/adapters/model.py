@@ -196,9 +196,7 @@ def differentiated(model: Asked, x: Tensor) -> Tensor:
     return out
 
 
-def granted(
-    backend: Backend, access: Access, output: Output, classes: Classes, *, structure: bool = False
-) -> Model:
+def granted(backend: Backend, access: Access, output: Output, classes: Classes, *, structure: bool = False) -> Model:
     """Return the model as far as the attacker may reach it; `structure`: trees lie open, where there are any."""
     if structure and access != "gradients":
         if output == "value":

@@ -11,6 +11,7 @@ from veriward.core.errors import SettingsError
 
 MODULES = (
     "veriward.checks.artefact.scan",
+    "veriward.checks.certify.bounds",
     "veriward.checks.certify.smoothing",
     "veriward.checks.data.pii",
     "veriward.checks.data.profile",
@@ -19,6 +20,8 @@ MODULES = (
     "veriward.checks.evasion.linf",
     "veriward.checks.evasion.l2",
     "veriward.checks.evasion.l1",
+    "veriward.checks.evasion.universal",
+    "veriward.checks.evasion.patch",
     "veriward.checks.leakage.loss",
     "veriward.checks.fairness.groups",
     "veriward.checks.fairness.proxies",

@@ -27,8 +27,8 @@ def stated_blocks(features: Mapping[str, Feature], tables: Mapping[str, Table]) 
             wrong = ~_exactly_one([table.columns[name] for name in names])
             if wrong.any():
                 raise DataError(
-                    f"{where}: {int(wrong.sum())} rows do not have exactly one 1 in the columns of block {block!r}, the first "
-                    f"is row {int(wrong.argmax())}; correct the block or the data"
+                    f"{where}: {int(wrong.sum())} rows do not have exactly one 1 in the columns of block {block!r}, the "
+                    f"first is row {int(wrong.argmax())}; correct the block or the data"
                 )
     return stated
 
@@ -49,12 +49,12 @@ def inferred_blocks(table: Table, but: Mapping[str, str]) -> dict[str, str]:
     for prefix, names in sorted(groups.items(), key=lambda item: (-len(item[1]), -len(item[0]), item[0])):
         free = not any(name in found for name in names)
         if len(names) > 1 and free and bool(_exactly_one([flags[name] for name in names]).all()):
-            found |= dict.fromkeys(names, prefix)
+            found |= dict.fromkeys(names, prefix[:-1])
     return found
 
 
 def _prefixes(name: str) -> set[str]:
-    return {name[:place] for place, sign in enumerate(name) if sign in SEPARATORS and place}
+    return {name[: place + 1] for place, sign in enumerate(name) if sign in SEPARATORS and place}
 
 
 def _is_flags(column: Array) -> bool:

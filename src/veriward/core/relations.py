@@ -1,7 +1,7 @@
 """What a rule wants of a row that breaks it: by how much it is broken, and which columns could mend it.
 
-The measure of violation follows Simonetto et al. 2022 (arXiv:2112.01156), table 1: `and` adds, `or` takes the least, `a <= b`
-is the excess of a. Here each excess is relative to its sides, so that rules in different units weigh the same.
+The measure of violation follows Simonetto et al. 2022 (arXiv:2112.01156): `and` adds, `or` takes the least, `a <= b` is
+the excess of a. Here each excess is relative to its sides, so that rules in different units weigh the same.
 """
 
 import ast
@@ -55,7 +55,7 @@ def _violation(node: ast.AST, columns: Mapping[str, Tensor], *, negated: bool) -
     if isinstance(node, ast.UnaryOp):
         return _violation(node.operand, columns, negated=not negated)
     assert isinstance(node, ast.Compare)
-    leaves = [_excess(left, op, right, columns) for left, op, right in _pairs(node, negated=negated)]
+    leaves = [_excess(left, op, right, columns, negated=negated) for left, op, right in _pairs(node)]
     return _joined(leaves, every=not negated)
 
 
@@ -64,28 +64,25 @@ def _joined(parts: list[Tensor], *, every: bool) -> Tensor:
     return stacked.sum(0) if every else stacked.amin(0)
 
 
-def _pairs(node: ast.Compare, *, negated: bool) -> Iterator[tuple[ast.expr, type[ast.cmpop], ast.expr]]:
+def _pairs(node: ast.Compare) -> Iterator[tuple[ast.expr, type[ast.cmpop], ast.expr]]:
     sides = [node.left, *node.comparators]
     for left, op, right in zip(sides, node.ops, sides[1:], strict=False):
-        yield left, (OPPOSITE[type(op)] if negated else type(op)), right
+        yield left, type(op), right
 
 
-def _excess(left: ast.expr, op: type[ast.cmpop], right: ast.expr, columns: Mapping[str, Tensor]) -> Tensor:
+def _excess(
+    left: ast.expr, op: type[ast.cmpop], right: ast.expr, columns: Mapping[str, Tensor], *, negated: bool
+) -> Tensor:
     """Return how far a comparison is from holding, relative to its sides."""
     a, b = (torch.as_tensor(evaluate(side, columns)) for side in (left, right))
-    holds = _compare(op, a, b)
-    if op is ast.NotEq or _is_word(left) or _is_word(right):
+    holds = COMPARISONS[op](a, b) ^ negated  # the very test of `Rule.holds`, its slack included
+    sense = SENSES[OPPOSITE[op] if negated else op]
+    if sense == "other" or _is_word(left) or _is_word(right):
         gap = torch.ones_like(a - b)  # codes have no distances
     else:
-        gap = {"most": a - b, "least": b - a, "set": (a - b).abs()}[SENSES[op]].clamp(min=0)
+        gap = {"most": a - b, "least": b - a, "set": (a - b).abs()}[sense].clamp(min=0)
         gap = gap / (1 + a.detach().abs() + b.detach().abs())
     return torch.where(holds, 0.0, gap + TINY)
-
-
-def _compare(op: type[ast.cmpop], a: Tensor, b: Tensor) -> Tensor:
-    """Return whether a comparison holds; the opposite of `<=` is what `<=` does not forgive."""
-    exact: Tensor = {ast.Gt: ast.LtE, ast.Lt: ast.GtE}.get(op, op) is not op and ~COMPARISONS[OPPOSITE[op]](a, b)
-    return exact if isinstance(exact, Tensor) else COMPARISONS[op](a, b)
 
 
 def _is_word(node: ast.expr) -> bool:
@@ -106,7 +103,8 @@ class Assign:
         now = columns[self.column]
         value = torch.as_tensor(evaluate(self.value, columns)).to(now).expand_as(now)
         if self.sense == "set":
-            return torch.round(value) if whole else value
+            # rounded, but with the slope of what is rounded
+            return value + (torch.round(value) - value).detach() if whole else value
         if self.sense == "other":
             away = torch.where(home != value, home, value + 1)
             return torch.where(now != value, now, away)
@@ -140,7 +138,8 @@ def _ways(node: ast.AST, *, negated: bool) -> Iterator[Way]:
         every = isinstance(node.op, ast.And) is not negated
     else:
         assert isinstance(node, ast.Compare)
-        parts = [list(_solutions(*pair)) for pair in _pairs(node, negated=negated)]
+        pairs = [(left, OPPOSITE[op] if negated else op, right) for left, op, right in _pairs(node)]
+        parts = [list(_solutions(*pair)) for pair in pairs]
         every = not negated
     if every:
         yield from (tuple(itertools.chain(*chosen)) for chosen in itertools.product(*parts))

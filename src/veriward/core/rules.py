@@ -120,7 +120,7 @@ def _renamed(tree: ast.expr, quoted: Mapping[str, str]) -> ast.expr:
 class _Listed(ast.NodeTransformer):
     """Writes `x in (a, b)` as `x == a or x == b`."""
 
-    def visit_Compare(self, node: ast.Compare) -> ast.expr:  # noqa: N802 -- the name that ast looks for
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
         if not isinstance(node.ops[0], ast.In | ast.NotIn):
             return node
         assert isinstance(node.comparators[0], ast.Tuple | ast.List)
@@ -135,7 +135,7 @@ class _Coded(ast.NodeTransformer):
     def __init__(self, codes: Mapping[str, Mapping[Any, int]]) -> None:
         self.codes = codes
 
-    def visit_Compare(self, node: ast.Compare) -> ast.expr:  # noqa: N802 -- the name that ast looks for
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
         pair = _word_pair(node)
         if pair is None:
             return node

@@ -134,7 +134,9 @@ class TableDomain:
             return radii
         # a category that moves in a block moves two columns, which together spend the whole budget
         pair = 2.0 if norm == "l1" else 2.0**0.5
-        return torch.where(torch.tensor([c.block is not None for c in self.columns], device=clean.device), pair * radii, radii)
+        return torch.where(
+            torch.tensor([c.block is not None for c in self.columns], device=clean.device), pair * radii, radii
+        )
 
     @cached_property
     def jump(self) -> Tensor:
@@ -195,24 +197,28 @@ class TableDomain:
 
     def keeps(self, rule: Rule, z: Tensor) -> Tensor:
         """Return whether each row keeps one of the `relations`, (n,); what is not known breaks no rule."""
-        values = self.named_columns(z)
-        return rule.holds(values) | self._unknown(rule, values)
+        kept: Tensor = rule.holds(self.named_columns(z, rule.columns)) | self._unknown(rule, z)
+        return kept
 
     def violations(self, z: Tensor) -> Tensor:
         """Return by how much each row breaks the rules in all, (n,), 0 where it keeps them; differentiable by z."""
-        values = self.named_columns(z)
         total = z.new_zeros(len(z))
         for rule in self.relations:
-            total = total + torch.where(self._unknown(rule, values), 0.0, violation(rule, values))
+            broken = violation(rule, self.named_columns(z, rule.columns))
+            total = total + torch.where(self._unknown(rule, z), 0.0, broken)
         return total
 
-    def named_columns(self, z: Tensor) -> dict[str, Tensor]:
-        """Return encoded columns by their names, each (n,)."""
-        return {c.name: z[:, i] for i, c in enumerate(self.columns)}
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """Where each column stands."""
+        return {c.name: i for i, c in enumerate(self.columns)}
 
-    @staticmethod
-    def _unknown(rule: Rule, values: Mapping[str, Tensor]) -> Tensor:
-        return torch.stack([torch.isnan(values[name]) for name in rule.columns]).any(0)
+    def named_columns(self, z: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """Return encoded columns by their names, each (n,)."""
+        return {name: z[:, self.place[name]] for name in names}
+
+    def _unknown(self, rule: Rule, z: Tensor) -> Tensor:
+        return torch.isnan(z[:, [self.place[name] for name in rule.columns]]).any(1)
 
     def distance(self, z: Tensor, clean: Tensor, threat: Threat) -> Tensor:
         """Return how much of the budgets each row spends, (n,): the largest share, or the norm of all shares."""
@@ -267,7 +273,8 @@ def fit_columns(subject: Subject, train: Any, test: Any) -> tuple[tuple[Column, 
     if unknown:
         raise DataError(f"features.{unknown[0]}: no such column; there are: {some(first.names)}")
     columns = tuple(
-        _column(subject, name, {w: t.columns[name] for w, t in tables.items()}, blocks.get(name)) for name in first.names
+        _column(subject, name, {w: t.columns[name] for w, t in tables.items()}, blocks.get(name))
+        for name in first.names
     )
     notes = _inferences(subject, columns)
     if inferred:

@@ -30,10 +30,14 @@ class Verdicts:
     nodes: Longs  # looked at
 
 
-def search(space: Space, row: Longs, values: Floats, offset: Floats, budget: Floats, *, level: Floats, nodes: int) -> Verdicts:
+def search(
+    space: Space, row: Longs, values: Floats, offset: Floats, budget: Floats, *, level: Floats, nodes: int
+) -> Verdicts:
     """Decide for each task whether offset + the values of leaves (tasks, leaves) can be at or above `level` (tasks,)."""
     count, width = len(row), space.costs.boxes.forest.width
-    out = Verdicts(np.ones(count, bool), np.zeros(count, bool), np.zeros((count, width), np.int32), np.zeros(count, np.int64))
+    out = Verdicts(
+        np.ones(count, bool), np.zeros(count, bool), np.zeros((count, width), np.int32), np.zeros(count, np.int64)
+    )
     step = max(1, MOST // max(1, AT_ONCE * len(space.feature)))
     for start in range(0, count, step):
         part = np.arange(start, min(count, start + step))
@@ -89,7 +93,9 @@ class _Run:
         tree = spread.argmax(1) if spread.shape[1] else np.zeros(len(looked), np.int64)
         decided = spread.max(1, initial=-1.0) <= 0
         self._meet(looked[decided])
-        parent, leaf = np.nonzero(reach[np.arange(len(looked)), tree] & ~decided[:, None]) if spread.shape[1] else (tree[:0],) * 2
+        parent, leaf = (
+            np.nonzero(reach[np.arange(len(looked)), tree] & ~decided[:, None]) if spread.shape[1] else (tree[:0],) * 2
+        )
         worth = value[parent, tree[parent], leaf] - top[parent, tree[parent]]
         order = np.lexsort((worth, parent))
         parent, leaf = parent[order], leaf[order]
@@ -118,7 +124,9 @@ class _Run:
         home = space.costs.home[self.row[nodes.task]]
         cells = np.minimum(np.maximum(home, nodes.first), nodes.last)
         for slot, j in enumerate(space.set_inputs.tolist()):
-            part = space.costs.spent[self.row[nodes.task], space.costs.boxes.starts[j] : space.costs.boxes.starts[j + 1]]
+            part = space.costs.spent[
+                self.row[nodes.task], space.costs.boxes.starts[j] : space.costs.boxes.starts[j + 1]
+            ]
             inside = nodes.sets[:, slot, : part.shape[1]]
             cells[:, j] = np.where(nodes.first[:, j] < 0, -1, np.where(inside, part, np.inf).argmin(1))
         self.out.met[task] = True

@@ -6,7 +6,6 @@ is not certified at all.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,12 +35,16 @@ class View:
 
     def around(self, ball: Ball) -> Around:
         """Return the balls around encoded rows in the inputs of the trees."""
-        clean, low, high, radii = (_float64(part)[:, self.column] for part in (ball.clean, ball.low, ball.high, ball.radii))
+        clean, low, high, radii = (
+            _float64(part)[:, self.column] for part in (ball.clean, ball.low, ball.high, ball.radii)
+        )
         whole, jump = (_flags(part, self.column) for part in (ball.whole, ball.jump))
         whole &= ((clean == np.round(clean)) | np.isnan(clean)).all(0)  # otherwise rows break their own kind
         choices = {}
         for i, values in self.codes.items():
-            spent = _choice_costs(ball.norm, bool(jump[i]), clean[:, i], low[:, i], high[:, i], radii[:, i], len(values))
+            spent = _choice_costs(
+                ball.norm, bool(jump[i]), clean[:, i], low[:, i], high[:, i], radii[:, i], len(values)
+            )
             choices[i] = Choices(values, np.where(self.unknown[i], np.inf, spent))
             known = ~np.isnan(clean[:, i])
             inputs = np.where(known, values[np.where(known, clean[:, i], 0).astype(np.int64)], np.nan)
@@ -69,7 +72,7 @@ class View:
         """The cheapest of the domain's codes that becomes each value."""
         known = self.codes[i]
         same = (known == values[:, None]) | (np.isnan(known) & np.isnan(values)[:, None])
-        return np.where(same, spent, np.inf).argmin(1).astype(np.float64)
+        return np.asarray(np.where(same, spent, np.inf).argmin(1), np.float64)
 
 
 def view_of(opened: Opened) -> View | None:
@@ -93,7 +96,9 @@ def view_of(opened: Opened) -> View | None:
     same = base[:, plain] == _float64(rows)[:, column[plain]]
     if not (same | np.isnan(base[:, plain])).all():
         return None  # numbers are changed on their way
-    return View(forest, column, {i: values for i, (values, _) in codes.items()}, {i: no for i, (_, no) in codes.items()})
+    return View(
+        forest, column, {i: values for i, (values, _) in codes.items()}, {i: no for i, (_, no) in codes.items()}
+    )
 
 
 def _inputs(opened: Opened, z: Tensor) -> Floats | None:
@@ -134,9 +139,7 @@ def _codes(opened: Opened, row: Tensor, column: int, i: int, count: int) -> tupl
     return values, unknown
 
 
-def _choice_costs(
-    norm: str, jump: bool, clean: Floats, low: Floats, high: Floats, radii: Floats, count: int
-) -> Floats:
+def _choice_costs(norm: str, jump: bool, clean: Floats, low: Floats, high: Floats, radii: Floats, count: int) -> Floats:
     """What each code costs each row, (n, count)."""
     codes = np.arange(count)
     moved = np.abs(codes - clean[:, None])
@@ -165,5 +168,3 @@ def _flags(part: Tensor | None, column: Ints) -> Bools:
     if part is None:
         return np.zeros(len(column), bool)
     return np.asarray(part.cpu().numpy().astype(bool).reshape(-1)[column])
-
-

@@ -30,6 +30,7 @@ SIGMAS = (0.5, 1.0, 2.0)  # budgets of noise to choose from
 BLOCK = 32  # rows per item
 SURE, FEWEST = 0.05, 50  # of the certified rows are attacked all the same: a share, and at least so many
 NUMBERS = ("numeric", "integer")
+EXACT = note("smoothing.exact_arithmetic")
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,12 @@ class Smoothing(Check):
             rows=len(rows),
             alarms=found.alarms(opened.test.index[rows]),
             witnesses=found.witnesses,
-            assumptions=(note("smoothing.another_model", sigma=sigma, draws=effort.draws), *told, *_asked(opened)),
+            assumptions=(
+                note("smoothing.another_model", sigma=sigma, draws=effort.draws),
+                *told,
+                *_asked(opened),
+                EXACT,
+            ),
             untested=_untested(found),
         )
 

@@ -118,7 +118,9 @@ def _tree_of(forest: Forest) -> Ints:
 class Noise(Protocol):
     """What makes further climbs end elsewhere."""
 
-    climbs: int
+    @property
+    def climbs(self) -> int:
+        """How many further climbs there are."""
 
     def draw(self, rows: Longs, tasks: Longs, turn: int) -> Floats:
         """Return factors of gains, (tasks, cells)."""
@@ -126,8 +128,8 @@ class Noise(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Decided:
-    """What is known of rows: `certified` (n,) if nothing in their balls makes them fall; `met` (n,) where `points` (n, width)
-    is expected to. Rows that are neither ran out of search.
+    """What is known of rows: `certified` (n,) if nothing in their balls makes them fall; `met` (n,) where `points`
+    (n, width) are expected to. Rows that are neither ran out of search.
     """
 
     certified: Bools

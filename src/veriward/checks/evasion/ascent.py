@@ -73,7 +73,9 @@ def climb(chase: Chase, where: Tensor, z: Tensor, aim: Tensor | None, steps: int
     `aim` (lanes, n) holds their directions. A row leaves with all its lanes at its first success. Returns the largest
     margin of each lane, (lanes, n) float64.
     """
-    run = Lanes(where, z.flatten(0, 1), None if aim is None else aim.flatten(), chase.ball(where.repeat(len(z))), len(z))
+    run = Lanes(
+        where, z.flatten(0, 1), None if aim is None else aim.flatten(), chase.ball(where.repeat(len(z))), len(z)
+    )
     for step in range(steps):
         candidate = run.ball.project(run.z) if run.ball.whole is not None else run.z
         answer, gradient = chase.slope(candidate, run.many, "margin", run.aim)

@@ -58,9 +58,7 @@ class SmoothedPGD:
         for pair in range(self.pairs):
             noise = stream.normal(chase.rows[where], z.shape[1:], step * self.pairs + pair).to(z.dtype)
             shift = width * ball.radii * noise
-            up, down = (
-                goal.loss(chase.raw(ball.project(z + sign * shift)), "margin", aim) for sign in (1, -1)
-            )
+            up, down = (goal.loss(chase.raw(ball.project(z + sign * shift)), "margin", aim) for sign in (1, -1))
             total += (up - down).to(z.dtype).nan_to_num(0.0, 0.0, 0.0).view(-1, *[1] * (z.ndim - 1)) * noise
         return total / ball.radii.clamp(min=torch.finfo(z.dtype).tiny)
 

@@ -60,7 +60,7 @@ class CarliniWagner:
             answer, gradient = chase.slope(z, where, "margin")
             fooled |= answer.fooled
             share = ball.share(z)
-            nearer = answer.fooled & (share < reached)
+            nearer = answer.fooled & (share < reached) & (~chase.done[where] | self.nearest)
             if bool(nearer.any()):  # only what is nearer is told, so that the nearest is what remains
                 self._tell(chase, where[nearer], ball[nearer], z[nearer])
                 reached = torch.where(nearer, share, reached)

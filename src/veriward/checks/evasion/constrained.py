@@ -1,9 +1,9 @@
-"""CAPGD: gradient ascent on tables whose rows keep rules. Simonetto, Ghamizi & Cordy 2024 (arXiv:2406.00775), algorithm 1.
+"""CAPGD: gradient ascent on tables whose rows keep rules. Simonetto, Ghamizi & Cordy 2024 (arXiv:2406.00775).
 
 As there: starts from the row itself and at random, momentum, a step that halves where progress stalls (Croce & Hein 2020,
 arXiv:2003.01690, section 3), a penalty for what breaks the rules, and a repair of every candidate. Beyond it: the ascent
-takes the norm's steepest step, categories and one-hot blocks are flipped by exact search between two ascents, and rules are
-repaired whatever their form.
+takes the norm's steepest step, the slope goes through the repair, categories and one-hot blocks are flipped by exact search
+between two ascents, and rules are repaired whatever their form.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from torch import Tensor
 from veriward.checks.evasion.attack import Reads
 from veriward.checks.evasion.chase import Chase
 from veriward.checks.evasion.flips import draw_units, flip
+from veriward.checks.evasion.goals import Answer
 from veriward.checks.evasion.moeva import MOEVA
 from veriward.checks.evasion.repair import Repair
 from veriward.core.ball import Ball
@@ -29,9 +30,13 @@ MOMENTUM = 0.75  # of APGD and CAPGD
 ENOUGH = 0.75  # of the steps must gain, or the step halves
 
 
-def needs_search(domain: object) -> bool:
-    """Return whether a domain holds what plain attacks cannot keep: rules, or categories and blocks that may move."""
-    if not isinstance(domain, TableDomain):
+def needs_search(opened: "Opened") -> bool:
+    """Return whether a table holds what plain attacks cannot keep: rules, or categories and blocks that may move.
+
+    Bare labels give nothing to search by.
+    """
+    domain, model = opened.domain, opened.model
+    if not isinstance(domain, TableDomain) or not (hasattr(model, "scores") or hasattr(model, "values")):
         return False
     return bool(domain.rules) or any(c.movable and c.kind not in NUMBERS for c in domain.columns)
 
@@ -107,10 +112,11 @@ class _Search:
         place, before, top, last = torch.arange(n, device=z.device), z, z.clone(), best.clone()
         marks, since = _checkpoints(steps), 0
         for step in range(steps + 1):
-            candidate = self.repair(self.domain.settle(z, ball), ball)
-            answer, gradient = self.chase.slope(candidate, where, "margin", aim)
+            candidate, answer, gradient = self._asked(z, where, ball, aim)
             hits = self.chase.observe(where, candidate, answer)
-            worth = answer.margin.double() - 1e3 * (~self.domain.allowed(candidate, ball.clean, self.chase.threat)).double()
+            worth = (
+                answer.margin.double() - 1e3 * (~self.domain.allowed(candidate, ball.clean, self.chase.threat)).double()
+            )
             better = worth > best
             top, best = torch.where(better[:, None], candidate, top), torch.maximum(worth, best)
             kept[place] = top
@@ -131,6 +137,22 @@ class _Search:
         assert len(kept) == len(every)
         return kept
 
+    def _asked(self, z: Tensor, where: Tensor, ball: Ball, aim: Tensor | None) -> tuple[Tensor, Answer, Tensor]:
+        """Return the mended candidate for z, what the model says to it, and the slope through the repair.
+
+        Where a rule sets one column by another, the slope of the second is that of both.
+        """
+        settled = self.domain.settle(z, ball)
+        with torch.enable_grad():
+            base = settled.detach().requires_grad_()
+            mended = self.repair(base, ball)
+        candidate = mended.detach()
+        answer, gradient = self.chase.slope(candidate, where, "margin", aim)
+        gradient = gradient.to(z.dtype)
+        if mended is not base:
+            (gradient,) = torch.autograd.grad(mended, base, gradient)
+        return candidate, answer, gradient.nan_to_num(0.0)
+
     def _climbed(self, ball: Ball) -> Ball:
         """Return the ball to climb in: under L2 and L1 numbers alone, since a category costs the whole budget."""
         if ball.norm == "linf":
@@ -142,9 +164,8 @@ class _Search:
     def _step(self, z: Tensor, at: Tensor, gradient: Tensor, before: Tensor, ball: Ball, size: Tensor) -> Tensor:
         """Return z after a step with momentum. What the repair changed is taken over; whole numbers go on in fractions."""
         settled = self.domain.settle(z, ball)
-        mended = at != settled
-        start = torch.where(mended, at, z)
-        slope = self._pulled(start, torch.where(mended, 0.0, gradient).to(z.dtype), ball)  # where a rule decides, nothing pulls
+        start = torch.where(at != settled, at, z)
+        slope = self._pulled(start, gradient, ball)
         climbed = ball.clamp(ball.step(start, slope, size))
         return ball.clamp(start + MOMENTUM * (climbed - start) + (1 - MOMENTUM) * (start - before))
 

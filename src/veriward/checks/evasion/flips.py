@@ -1,7 +1,6 @@
 """Every other category of every column, tried one by one: exact per column, greedy over columns.
 
-Gradients say nothing of categories that are codes, and little of those that are one-hot. Mathov et al. 2022 (arXiv:2010.12170)
-search the same moves heuristically.
+Gradients say nothing of categories that are codes, and little of those that are one-hot.
 """
 
 from collections.abc import Iterator

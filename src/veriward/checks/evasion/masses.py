@@ -1,8 +1,8 @@
 """Square attack under L2 and L1: what is spent moves between windows. arXiv:1912.00049, algorithm 3 and section 3.3.
 
-A window of the picture gives up what it spends, and another gets it, with whatever of the budget was unspent: in the shape
-of a bump, of a sign of its own in each channel, on top of what it had. Under L1 (arXiv:2103.01208, section 4) the same with
-sums in place of squares. On tables and vectors random sets of columns take the place of windows.
+A window of the picture gives up what it spends, and another gets it, with whatever of the budget was unspent: in the
+shape of a bump, of a sign of its own in each channel, on top of what it had. Under L1 (arXiv:2103.01208, section 4) the
+same with sums in place of squares. On tables and vectors random sets of columns take the place of windows.
 """
 
 from functools import lru_cache
@@ -81,7 +81,7 @@ def exchange(z: Tensor, ball: Ball, rows: Tensor, share: float, query: int, stre
     else:
         layers = delta.reshape(len(z), 1, -1)
         into, out_of, shape = _sets((ball.high > ball.low).flatten(1), ball.norm, rows, share, query, stream)
-    into, out_of, shape = into.to(z.dtype), out_of.to(z.dtype), shape.to(z.dtype)
+    into, out_of, shape = (part.to(z.dtype) for part in (into, out_of, shape))
     moved = _moved(layers, into, out_of, shape, ball.norm, ball.reach.reshape(-1, 1)).view_as(z)
     # no more mass than there is: only the box can be in the way
     trial = torch.minimum(torch.maximum(ball.clean + ball.radii * moved, ball.low), ball.high)

@@ -92,7 +92,9 @@ class _Herd:
         coins = self.stream.child("first").uniform(rows, shape).to(ball.clean.dtype)
         share = torch.linspace(0, 1, self.size, dtype=coins.dtype, device=coins.device).view(1, -1, 1)
         sought = self._mask(self.stream.child("first columns").uniform(rows, shape).to(coins.dtype), share, ball.norm)
-        return self._mended(torch.where(sought, self._anywhere(wide, coins.flatten(0, 1)).view_as(coins), ball.clean[:, None]), wide)
+        return self._mended(
+            torch.where(sought, self._anywhere(wide, coins.flatten(0, 1)).view_as(coins), ball.clean[:, None]), wide
+        )
 
     def _anywhere(self, ball: Ball, coins: Tensor) -> Tensor:
         """Return uniform points of the box: half of the numbers at its ends, categories drawn."""

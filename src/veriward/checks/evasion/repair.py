@@ -1,6 +1,6 @@
 """Candidates that break a rule are mended before they are asked about: CAPGD's repair operator, for whole rules.
 
-Simonetto, Ghamizi & Cordy 2024 (arXiv:2406.00775), section 4, set the column of an equality to what it must be. Here every
+Simonetto, Ghamizi & Cordy 2024 (arXiv:2406.00775) set the column of an equality to what it must be. Here every
 rule is solved for its columns (`core/relations`), and the solution that undoes least of the attack is taken.
 """
 
@@ -17,6 +17,7 @@ from veriward.core.relations import Way, ways
 from veriward.core.rules import Rule
 from veriward.core.table_domain import TableDomain
 
+MOST_NUMBERS = 1 << 22  # of trials judged together
 PASSES = 3  # over all rules: mending one may break another
 UNDONE = 2.0  # the price of moving a column that the attack has moved; one that it has not moved costs 1
 
@@ -26,10 +27,6 @@ class Repair:
     """Mends rows of a table inside their ball."""
 
     domain: TableDomain
-
-    @cached_property
-    def _places(self) -> dict[str, int]:
-        return {column.name: i for i, column in enumerate(self.domain.columns)}
 
     @cached_property
     def _ways(self) -> tuple[tuple[Rule, tuple[Way, ...]], ...]:
@@ -54,25 +51,29 @@ class Repair:
 
     def _mended(self, z: Tensor, ball: Ball, rule: Rule, known: tuple[Way, ...]) -> Tensor:
         best, least = self._home(z, ball, rule), torch.full((len(z),), torch.inf, dtype=z.dtype, device=z.device)
-        for way in known:
-            trial = self._applied(way, z, ball)
-            price = torch.where(self.domain.keeps(rule, trial), self._price(trial, z, ball), torch.inf)
-            best, least = torch.where((price < least)[:, None], trial, best), torch.minimum(price, least)
+        at_once = max(1, MOST_NUMBERS // max(z.numel(), 1))
+        for i in range(0, len(known), at_once):
+            trials = torch.stack([self._applied(way, z, ball, rule) for way in known[i : i + at_once]])
+            kept = self.domain.keeps(rule, trials.flatten(0, 1)).view(trials.shape[:2])
+            price, first = torch.where(kept, self._price(trials, z, ball), torch.inf).min(0)
+            chosen = trials[first, torch.arange(len(z), device=z.device)]
+            best, least = torch.where((price < least)[:, None], chosen, best), torch.minimum(price, least)
         return best
 
-    def _applied(self, way: Way, z: Tensor, ball: Ball) -> Tensor:
+    def _applied(self, way: Way, z: Tensor, ball: Ball, rule: Rule) -> Tensor:
         out = z.clone()
         for part in way:
-            i = self._places[part.column]
+            i = self.domain.place[part.column]
             whole = bool(self.domain.whole[i])
-            value = part.apply(self.domain.named_columns(out), ball.clean[:, i], whole=whole)
+            value = part.apply(self.domain.named_columns(out, rule.columns), ball.clean[:, i], whole=whole)
             value = torch.where(torch.isfinite(value), value, out[:, i])
             out[:, i] = torch.minimum(torch.maximum(value, ball.low[:, i]), ball.high[:, i])
-        return self._one_hot(out, z, ball, {self.domain.columns[self._places[part.column]].block for part in way})
+        blocks = (self.domain.columns[self.domain.place[part.column]].block for part in way)
+        return self._one_hot(out, z, ball, {block for block in blocks if block is not None})
 
-    def _one_hot(self, out: Tensor, z: Tensor, ball: Ball, touched: Set[str | None]) -> Tensor:
-        """Make blocks one-hot again where a flag was set: the new 1 stays, and its block is the clean one where none is left."""
-        for block in touched - {None}:
+    def _one_hot(self, out: Tensor, z: Tensor, ball: Ball, touched: Set[str]) -> Tensor:
+        """Make blocks one-hot again where a flag was set: the new 1 stays; where none is left, the clean block."""
+        for block in sorted(touched):
             places = list(self.domain.blocks[block])
             flags, before = out[:, places], z[:, places]
             wish = flags + (flags > before)
@@ -83,17 +84,17 @@ class Repair:
         return out
 
     def _price(self, trial: Tensor, z: Tensor, ball: Ball) -> Tensor:
-        """Return what a way costs, (n,): columns that the attack has moved are dear, and long ways a little dearer."""
+        """Return what ways cost, (ways, n): columns that the attack has moved are dear, and long ways a little dearer."""
         moved = trial != z
         undone = moved & (z != ball.clean)
         width = (ball.high - ball.low).clamp(min=1e-300)
         far = ((trial - z).abs() / width).clamp(max=1.0).nan_to_num(0.0)
-        return (moved + (UNDONE - 1) * undone + 0.1 * far).sum(1)
+        return (moved + (UNDONE - 1) * undone + 0.1 * far).sum(2)
 
     def _home(self, z: Tensor, ball: Ball, rule: Rule) -> Tensor:
         """Return rows whose columns of the rule, and their blocks, are the clean ones."""
         mask = torch.zeros(z.shape[1], dtype=torch.bool, device=z.device)
-        mask[[self._places[name] for name in rule.columns]] = True
+        mask[[self.domain.place[name] for name in rule.columns]] = True
         for places in map(list, self.domain.blocks.values()):
             mask[places] = mask[places].any()
         return torch.where(mask, ball.clean, z)

@@ -44,6 +44,7 @@ class AttackRows:
             "flat_gradients": int((flat & ~chase.done).sum()),
             "stuck": int((~opened.domain.allowed(chase.clean, chase.clean, self.threat)).sum()),
             "rejected": chase.rejected,
+            "contradicted": chase.contradicted,
             **symptoms(chase, self.attacks, self.stream),
             "random": depends_on_company(chase, opened.encoded("test", rows), raw),
             "probabilities_as_logits": opened.output == "logits" and looks_like_probabilities(raw),

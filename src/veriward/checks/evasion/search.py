@@ -18,6 +18,7 @@ from veriward.checks.evasion.chase import Chase
 from veriward.core.streams import Stream
 
 MOST = 9  # directions that are ever tried: AutoAttack's number
+LANES, NUMBERS = 256, 1 << 23  # climb at once: four tiles at least, and as many as make so many numbers
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,23 @@ class Round:
     steps: int
     targets: int = 0  # 0: the best wrong class of every step
     near: float = 1.0
-    random: bool = False  # starts anywhere in the ball, not at the row
+    starts: int = 0  # anywhere in the ball, for each direction; 0: at the row itself
+
+
+def rounds(steps: int, restarts: int) -> tuple[Round, ...]:
+    """Return what an effort buys: probes of every direction for half the way, then the dearer the nearer.
+
+    >>> [turn.steps for turn in rounds(40, 4)]
+    [10, 10, 30, 100, 200]
+    """
+    probe = max(5, steps // 4)
+    return (
+        Round(probe),
+        Round(probe, MOST, 0.6 if restarts < MOST else 1.0),
+        Round(max(5, steps * 3 // 4), restarts, 0.3, 1),
+        Round(steps * 5 // 2, max(1, restarts // 2), 0.12, 1),
+        Round(steps * 5, 1, 0.04, restarts),
+    )
 
 
 @dataclass(frozen=True)
@@ -37,26 +54,32 @@ class Search:
     name: ClassVar[str] = "search"
     reads: ClassVar[Reads] = "gradients"
 
-    rounds: tuple[Round, ...] = (Round(20), Round(20, 4, 0.7), Round(40, 3, 0.4, random=True), Round(100, 9, 0.15, random=True))
+    rounds: tuple[Round, ...] = rounds(40, 4)
 
     def run(self, chase: Chase, stream: Stream) -> None:
         """Attack the active rows; successes are noted in the chase."""
-        where = chase.active
-        if not len(where):
+        if not len(chase.active):
             return
-        promise = Promise.of(chase, where)
+        promise = Promise.of(chase)
         for number, turn in enumerate(self.rounds):
             where = chase.active
             where = where[chase.gap(where) <= turn.near]
-            if len(where):
-                _climb(chase, where, turn, promise, stream.child(str(number)))
+            for part in where.split(_together(chase, turn)):
+                _climb(chase, part, turn, promise, stream.child(str(number)))
+
+
+def _together(chase: Chase, turn: Round) -> int:
+    """Return how many rows climb at once, so that large rows in many lanes still fit."""
+    lanes = max(1, turn.targets) * max(1, turn.starts)
+    most = max(LANES, NUMBERS // max(1, chase.clean[:1].numel()))
+    return max(1, most // lanes)
 
 
 def _climb(chase: Chase, where: Tensor, turn: Round, promise: "Promise", stream: Stream) -> None:
-    ranks = promise.ranks(where, turn.targets) if turn.targets else None
+    ranks = promise.ranks(where, turn.targets).repeat(max(1, turn.starts), 1) if turn.targets else None
     lanes = len(ranks) if ranks is not None else 1
     z = chase.clean[where].expand(lanes, -1, *[-1] * (chase.clean.ndim - 1))
-    if turn.random:
+    if turn.starts:
         z = torch.stack([drawn(chase, where, stream, lane) for lane in range(lanes)])
     aim = None if ranks is None else promise.aims[where].gather(1, ranks.T).T
     top = climb(chase, where, z, aim, turn.steps, lambda step: falling(step, turn.steps))
@@ -72,7 +95,7 @@ class Promise:
     best: Tensor
 
     @classmethod
-    def of(cls, chase: Chase, where: Tensor) -> "Promise":
+    def of(cls, chase: Chase) -> "Promise":
         """Return the directions of all rows; nothing is known of them yet but their order."""
         most = min(chase.goal.aims, MOST)
         raw = chase.raw(chase.clean)
@@ -85,5 +108,5 @@ class Promise:
 
     def learn(self, where: Tensor, ranks: Tensor, top: Tensor) -> None:
         """Remember how far directions (lanes, n) led."""
-        known = self.best[where].scatter(1, ranks.T, torch.maximum(self.best[where].gather(1, ranks.T), top.T))
-        self.best[where] = known
+        known = self.best[where]
+        self.best[where] = known.scatter_reduce(1, ranks.T, top.T, "amax")

@@ -18,7 +18,7 @@ from veriward.core.ball import Ball
 from veriward.core.streams import Stream
 from veriward.core.threat import Threat
 
-MOST = 50  # survivors per block that the dearer readings look at
+MOST = 32  # survivors per block that the dearer readings look at
 VOTES = 9  # calls of which the majority decides, where a model answers by chance
 ASKED = 64  # rows asked twice: one tile, so that their company is the same
 NEAR, FAR = 0.02, 0.2  # of the budget: where the slope is compared with the answers
@@ -78,7 +78,11 @@ def detached(opened: Opened) -> bool:
 def _saturated(chase: Chase, where: Tensor) -> Tensor:
     """Return where all classes but one score exactly nothing (zero, or minus infinity), (n,)."""
     none = torch.zeros(len(where), dtype=torch.bool, device=where.device)
-    if not len(where) or chase.opened.output not in ("probabilities", "logits") or not hasattr(chase.opened.model, "scores"):
+    if (
+        not len(where)
+        or chase.opened.output not in ("probabilities", "logits")
+        or not hasattr(chase.opened.model, "scores")
+    ):
         return none
     raw = chase.raw(chase.clean[where])
     nothing = 0.0 if chase.opened.output == "probabilities" else -torch.inf
@@ -119,7 +123,11 @@ def _compare(
     known = (rise[0].foretold > least) | (drift.came.abs() > least)
     # honest networks bend: what the slope foretells must fail near by and farther off alike
     fails = torch.stack([r.came * OFF < r.foretold for r in rise]).all(0) & (rise[0].foretold > least)
-    silent = (drift.came.abs() > OFF * drift.foretold.abs()) & (drift.came.abs() > OFF * rise[0].foretold) & (drift.came.abs() > least)
+    silent = (
+        (drift.came.abs() > OFF * drift.foretold.abs())
+        & (drift.came.abs() > OFF * rise[0].foretold)
+        & (drift.came.abs() > least)
+    )
     return known, (fails | silent | ~finite) & (known | ~finite)
 
 
