@@ -3,9 +3,9 @@
     $TORCHATTACKS benchmarks/evasion_peer.py JOB.json OUT.json
 
 JOB.json: {"models": [{"name", "file", "rows", "eps", "norm"}], "seeds": [0], "steps": [null, 100], "queries": null,
-"batch": 540, "threads": 1}.
-"file" is a model saved by torch.export or by torch.jit, "rows" a .npz with x (n, c, h, w) in [0, 1] and y (n,). OUT.json: a
-list of {"name", "eps", "norm", "seed", "steps", "robust": [0 or 1 per row], "clean": [...], "cpu_seconds"}.
+"batch": 540, "threads": 1}. "file" is a model saved by torch.export (.pt2) or by torch.jit, "rows" a .npz with
+x (n, c, h, w) in [0, 1] and y (n,). OUT.json: a list of {"name", "eps", "norm", "seed", "steps", "robust": [0 or 1 per
+row], "clean": [...], "cpu_seconds"}.
 
 torchattacks runs APGD, APGD-T and FAB for 10 steps unless told otherwise; the paper runs them for 100. `steps` null
 leaves what it ships with, a number sets that of its members; so `queries`, of Square.
