@@ -128,7 +128,10 @@ def _exported(recipe: Recipe, folder: Path) -> dict[str, Any]:
 def row(recipe: Recipe, others: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any]:
     """Return one model's figures, and print them."""
     standard, strict = measured(recipe), measured(recipe, "strict-autoattack")
-    compared = {"strict": strict, **{name: found[recipe.name] for name, found in others.items() if recipe.name in found}}
+    compared = {
+        "strict": strict,
+        **{name: found[recipe.name] for name, found in others.items() if recipe.name in found},
+    }
     again = [measured(recipe, seed=seed)["robust"] for seed in range(1, SEEDS)]
     figures: dict[str, Any] = {
         **asdict(recipe),
@@ -140,7 +143,9 @@ def row(recipe: Recipe, others: dict[str, dict[str, dict[str, Any]]]) -> dict[st
         "broken by ours alone": {k: int((~standard["robust"] & v["robust"]).sum()) for k, v in compared.items()},
         "alarms": standard["alarms"],
         "overhead of a step": overhead(recipe),
-        "rows that differ by seed": int(sum((other != standard["robust"]) for other in again).astype(bool).sum()) if again else None,
+        "rows that differ by seed": int(sum((other != standard["robust"]) for other in again).astype(bool).sum())
+        if again
+        else None,
     }
     print(json.dumps(figures), flush=True)
     return figures
