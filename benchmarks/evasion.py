@@ -1,9 +1,10 @@
 """Is the standard plan ever weaker than AutoAttack, and what does it cost? Twelve small models, half of them held out.
 
-In one run, on one thread, for each model: `evasion/linf` as a run would have it, standard and strict-autoattack; AutoAttack of
-torchattacks in its own interpreter (TORCHATTACKS=/path/to/python; at the paper's 100 steps); PGD of foolbox and Auto-PGD of ART in
-theirs (FOOLBOX_ART=/path/to/python). A peer without an interpreter is named as missing. Rows: EVASION_ROWS, 540 unless set;
-models: EVASION_MODELS, names with commas; seeds of the standard plan: EVASION_SEEDS, 1 unless set.
+In one run, on one thread, for each model: `evasion/linf` as a run would have it, standard and strict-autoattack;
+AutoAttack of torchattacks in its own interpreter (TORCHATTACKS=/path/to/python), at the paper's 100 steps; PGD of foolbox
+and Auto-PGD of ART in theirs (FOOLBOX_ART=/path/to/python). A peer without an interpreter is named as missing. Rows:
+EVASION_ROWS, 540 unless set; models: EVASION_MODELS, names with commas; seeds of the standard plan: EVASION_SEEDS, 1 unless
+set.
 """
 
 import json
@@ -75,10 +76,11 @@ def overhead(recipe: Recipe) -> dict[str, float]:
     chase, _, _ = begin(subject, check.threats(subject)[0], range(min(ROWS, 512)))
     where = chase.active[: len(chase.active) // TILE * TILE]
     model, z, y = trained(recipe), chase.clean[where], chase.goal[where].y  # type: ignore[attr-defined]
+    tiles = list(zip(z.split(TILE), y.split(TILE), strict=True))
     works: dict[str, Callable[[], object]] = {
         "ours": lambda: climb(chase, where, z[None], None, STEPS, lambda step: 1e-9),
         "at once": lambda: [_bare(model, z, y) for _ in range(STEPS)],
-        "in tiles": lambda: [_bare(model, *part) for _ in range(STEPS) for part in zip(z.split(TILE), y.split(TILE))],
+        "in tiles": lambda: [_bare(model, *part) for _ in range(STEPS) for part in tiles],
     }
     spent: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(PAIRS):
