@@ -1,7 +1,7 @@
 """Linear models: attack and certificate part the rows at the closed form, under three norms and 2, 3 and 10 classes.
 
 A row falls to class k within a ball of radius r exactly if its margin over k is at most r times the dual norm of the
-difference of their weights (Moosavi-Dezfooli, Fawzi & Frossard 2016, arXiv:1511.04599, equation 6 and section 3.2).
+difference of their weights (Moosavi-Dezfooli, Fawzi & Frossard 2016, arXiv:1511.04599).
 """
 
 from typing import Any
