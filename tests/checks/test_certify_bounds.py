@@ -1,4 +1,4 @@
-"""certify/bounds on subjects: closed forms of linear models, trees, probabilities, refusals, and the bracket with attacks."""
+"""certify/bounds on subjects: closed forms of linear models, trees, probabilities, refusals, the bracket with attacks."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from torch import nn
 
 from veriward.adapters.opened import open_subject
 from veriward.checks.balls import ball_threat
-from veriward.checks.certify.exact_linear import DUAL, exact_margins, minimal_distance
 from veriward.checks.certify.decide import functions
+from veriward.checks.certify.exact_linear import DUAL, exact_margins, minimal_distance
 from veriward.checks.certify.region import Region
 from veriward.checks.certify.trace import read
 from veriward.checks.registry import registry
@@ -194,7 +194,9 @@ def test_controls_tell_the_truth() -> None:
     for kind in ("image", "tabular"):
         subject, _ = linear(2, "linf", kind)
         opened = open_subject(
-            subject.model_copy(update={"threat": type(subject.threat).model_validate({"evasion": {"norm": ["linf", "l2", "l1"]}})}),
+            subject.model_copy(
+                update={"threat": type(subject.threat).model_validate({"evasion": {"norm": ["linf", "l2", "l1"]}})}
+            ),
             device="cpu",
         )
         found = run_controls(check, opened, Forgetful())

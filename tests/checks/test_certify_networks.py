@@ -1,5 +1,7 @@
 """Bounds of networks against the exact least margin, against points, and against what deployed arithmetic answers."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -91,7 +93,7 @@ def test_bounds_stand_in_order_around_the_exact_margin(seed: int | range) -> Non
         case = tiny(number, "linf" if number % 4 else "l1")
         found = bounds(case, steps=15)
         chain = [found["interval"], found["crown"], found["alpha"], exact(case), attacked(case)]
-        assert all(a <= b + SLACK for a, b in zip(chain, chain[1:], strict=False)), (number, chain)
+        assert all(a <= b + SLACK for a, b in pairwise(chain)), (number, chain)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
@@ -153,7 +155,7 @@ def test_proofs_hold_against_attacks_and_against_company() -> None:
         return net(ball[rows].clamp(z.float())).argmax(1) != y[rows]
 
     together = decide(graph, region, y, effort, turned)
-    assert 0 < int((together.method > 0).sum())
+    assert int((together.method > 0).sum()) > 0
     assert not bool((together.turned & (together.method > 0)).any())
     for i in (0, 7, 19):
         row = torch.tensor([i])

@@ -1,11 +1,12 @@
 """Random ReLU networks so small that a mixed integer program gives the exact least margin, and every bound beside it."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
-from scipy.optimize import LinearConstraint, milp
 from scipy.optimize import Bounds as Box
+from scipy.optimize import LinearConstraint, milp
 from torch import Tensor, nn
 
 from veriward.checks.certify.alpha import improved
@@ -46,7 +47,7 @@ def tiny(seed: int, norm: str = "linf") -> Tiny:
     inputs, outputs = int(generator.integers(2, 6)), int(generator.integers(2, 5))
     sizes = [inputs, *SHAPES[seed % len(SHAPES)], outputs]
     layers: list[nn.Module] = []
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in pairwise(sizes):
         layer = nn.utils.skip_init(nn.Linear, before, after)
         layer.weight.data = torch.as_tensor(generator.normal(size=(after, before)) * (2 / before) ** 0.5).float()
         layer.bias.data = torch.as_tensor(generator.normal(size=after) * 0.3).float()
@@ -96,10 +97,10 @@ def _least(case: Tiny, y: int, k: int, pad: float) -> float | None:
             say({inputs + i: radii[i], i: -1.0}, -clean[i], np.inf)
             say({inputs + i: radii[i], i: 1.0}, clean[i], np.inf)
         say({inputs + i: 1.0 for i in range(inputs)}, -np.inf, 1.0)
-    before, begin, l, h = list(range(inputs)), 2 * inputs, low, high
+    before, begin, d, h = list(range(inputs)), 2 * inputs, low, high
     for (weight, bias), count in zip(weights[:-1], units, strict=True):
-        middle, radius = weight @ (l + h) / 2 + bias, np.abs(weight) @ (h - l) / 2
-        l, h = middle - radius - pad, middle + radius + pad
+        middle, radius = weight @ (d + h) / 2 + bias, np.abs(weight) @ (h - d) / 2
+        d, h = middle - radius - pad, middle + radius + pad
         for j in range(count):
             a, sign = begin + j, begin + count + j
             ends_high[a] = max(h[j], 0.0)
@@ -107,12 +108,12 @@ def _least(case: Tiny, y: int, k: int, pad: float) -> float | None:
             if h[j] <= 0:
                 ends_high[a] = 0.0
                 continue
-            say({a: 1.0, **row}, bias[j], np.inf if l[j] < 0 else bias[j])  # a >= z, or a = z
-            if l[j] < 0:
-                say({a: 1.0, **row, sign: -l[j]}, -np.inf, bias[j] - l[j])  # a <= z - l (1 - sign)
+            say({a: 1.0, **row}, bias[j], np.inf if d[j] < 0 else bias[j])  # a >= z, or a = z
+            if d[j] < 0:
+                say({a: 1.0, **row, sign: -d[j]}, -np.inf, bias[j] - d[j])  # a <= z - l (1 - sign)
                 say({a: 1.0, sign: -h[j]}, -np.inf, 0.0)  # a <= h sign
                 whole[sign] = ends_high[sign] = 1.0
-        before, begin, l, h = list(range(begin, begin + count)), begin + 2 * count, np.maximum(l, 0), np.maximum(h, 0)
+        before, begin, d, h = list(range(begin, begin + count)), begin + 2 * count, np.maximum(d, 0), np.maximum(h, 0)
     weight, bias = weights[-1]
     cost = np.zeros(size)
     cost[before] = weight[y] - weight[k]
