@@ -1,9 +1,9 @@
 """UCI Adult under its true rules, beside the same attacks without them: a network on one-hot columns, boosted trees.
 
-Rules: education and education_num say the same, nobody has both a gain and a loss, husbands and wives are married; age,
-sex, race and native country stay. Gains may move by 1000, losses by 100, other numbers by 5 % of their training range.
-Blind attacks know neither rules nor blocks nor immutable columns. Every success is judged by `broken`, in plain Python,
-apart from the rules of the subject.
+Rules: education and education_num say the same, nobody has both a gain and a loss, husbands and wives are married; age, sex,
+race and native country stay. Gains may move by 1000, losses by 100, other numbers by 5 % of their training range. Blind
+attacks know neither rules nor blocks nor immutable columns. Every success is judged by `broken`, in plain Python, apart from
+the rules of the subject.
 """
 
 import csv

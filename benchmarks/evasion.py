@@ -1,10 +1,10 @@
 """Is the standard plan ever weaker than AutoAttack, and what does it cost? Twelve small models, half of them held out.
 
 In one run, on one thread, for each model: `evasion/linf` as a run would have it, standard and strict-autoattack;
-AutoAttack of torchattacks in its own interpreter (TORCHATTACKS=/path/to/python; at the paper's 100 steps); PGD of
-foolbox and Auto-PGD of ART in theirs (FOOLBOX_ART=/path/to/python). A peer without an interpreter is named as missing.
-Rows: EVASION_ROWS, 540 unless set; models: EVASION_MODELS, names with commas; seeds of the standard plan:
-EVASION_SEEDS, 1 unless set.
+AutoAttack of torchattacks in its own interpreter (TORCHATTACKS=/path/to/python), at the paper's 100 steps; PGD of foolbox
+and Auto-PGD of ART in theirs (FOOLBOX_ART=/path/to/python). A peer without an interpreter is named as missing. Rows:
+EVASION_ROWS, 540 unless set; models: EVASION_MODELS, names with commas; seeds of the standard plan: EVASION_SEEDS, 1 unless
+set.
 """
 
 import json
@@ -76,12 +76,11 @@ def overhead(recipe: Recipe) -> dict[str, float]:
     chase, _, _ = begin(subject, check.threats(subject)[0], range(min(ROWS, 512)))
     where = chase.active[: len(chase.active) // TILE * TILE]
     model, z, y = trained(recipe), chase.clean[where], chase.goal[where].y  # type: ignore[attr-defined]
+    tiles = list(zip(z.split(TILE), y.split(TILE), strict=True))
     works: dict[str, Callable[[], object]] = {
         "ours": lambda: climb(chase, where, z[None], None, STEPS, lambda step: 1e-9),
         "at once": lambda: [_bare(model, z, y) for _ in range(STEPS)],
-        "in tiles": lambda: [
-            _bare(model, *part) for _ in range(STEPS) for part in zip(z.split(TILE), y.split(TILE), strict=True)
-        ],
+        "in tiles": lambda: [_bare(model, *part) for _ in range(STEPS) for part in tiles],
     }
     spent: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(PAIRS):
@@ -146,7 +145,9 @@ def row(recipe: Recipe, others: dict[str, dict[str, dict[str, Any]]]) -> dict[st
         "broken by ours alone": {k: int((~standard["robust"] & v["robust"]).sum()) for k, v in compared.items()},
         "alarms": standard["alarms"],
         "overhead of a step": overhead(recipe),
-        "rows that differ by seed": differing(standard["robust"], again),
+        "rows that differ by seed": int(sum((other != standard["robust"]) for other in again).astype(bool).sum())
+        if again
+        else None,
     }
     print(json.dumps(figures), flush=True)
     return figures
@@ -154,11 +155,6 @@ def row(recipe: Recipe, others: dict[str, dict[str, dict[str, Any]]]) -> dict[st
 
 def _told(found: dict[str, Any]) -> dict[str, Any]:
     return {"robust rows": int(found["robust"].sum()), "cpu_seconds": round(found["cpu_seconds"], 1)}
-
-
-def differing(first: Any, again: Any) -> int | None:
-    """Return how many rows come out otherwise under any other seed."""
-    return int(sum((other != first) for other in again).astype(bool).sum()) if again else None
 
 
 def run() -> dict[str, Any]:

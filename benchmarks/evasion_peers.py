@@ -2,9 +2,8 @@
 
     $FOOLBOX_ART benchmarks/evasion_peers.py JOB.json OUT.json
 
-JOB.json is that of benchmarks/evasion_peer.py. Each is given more than the steps of our plan: foolbox 100 steps from 4
-random starts on the margin's neighbour, cross-entropy (it has no other loss for L-infinity); ART's Auto-PGD 100 steps
-on cross-entropy and on DLR. L-infinity alone.
+JOB.json is that of benchmarks/evasion_peer.py. foolbox: 100 steps from 4 random starts on cross-entropy, its one loss for
+L-infinity; ART: Auto-PGD, 100 steps on cross-entropy and then on DLR. L-infinity alone.
 """
 
 import json

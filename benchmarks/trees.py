@@ -22,7 +22,7 @@ from veriward.checks.certify.nearest import brackets
 from veriward.checks.certify.reach import Around, Costs, Norm, costs_of
 from veriward.checks.certify.trees import decide_rows, other_classes, rounding
 
-NODES = 200
+NODES = 400
 RADII: dict[Norm, tuple[float, ...]] = {"linf": (0.01, 0.03, 0.1), "l2": (0.03, 0.1), "l1": (0.05, 0.15)}
 
 
@@ -45,7 +45,7 @@ def _models(x: Any, y: Any) -> dict[str, tuple[Forest, Any]]:
     import xgboost
 
     boosted = GradientBoostingClassifier(n_estimators=100, max_depth=3, random_state=0).fit(x, y)
-    mean = RandomForestClassifier(100, max_depth=4, random_state=0).fit(x, y)
+    mean = RandomForestClassifier(50, max_depth=4, random_state=0).fit(x, y)
     extreme = xgboost.XGBClassifier(n_estimators=100, max_depth=3, n_jobs=1).fit(x, y)
     lighter = lightgbm.LGBMClassifier(n_estimators=100, max_depth=3, n_jobs=1, verbose=-1).fit(x, y)
     native = {"xgboost": boost.from_booster(extreme.get_booster()), "lightgbm": light.from_booster(lighter.booster_)}

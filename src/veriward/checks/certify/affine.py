@@ -3,7 +3,7 @@
 `push` gives W x, `spread` |W| r, `pull` carries coefficients backward: a W. All on tensors (n, ...) in float64.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -71,7 +71,7 @@ class Affine:
 class Dense(Affine):
     """A matrix on the last axis, (out, in)."""
 
-    weight: Tensor = torch.empty(0)
+    weight: Tensor = field(default_factory=lambda: torch.empty(0))
     mixes = True
 
     @property
@@ -109,7 +109,7 @@ class Dense(Affine):
 class Conv(Affine):
     """A convolution, (out, in / groups, *kernel); average pooling is one with a group per channel."""
 
-    weight: Tensor = torch.empty(0)
+    weight: Tensor = field(default_factory=lambda: torch.empty(0))
     before: Shape = ()  # the shape of an input row
     stride: Shape = (1,)
     padding: Shape = (0,)
@@ -174,7 +174,7 @@ class Conv(Affine):
 class Scale(Affine):
     """Each number times its factor, which broadcasts over a row: normalisation, constants, casts. `steps` are rounded."""
 
-    factor: Tensor = torch.ones(1)
+    factor: Tensor = field(default_factory=lambda: torch.ones(1))
     steps: int = 2
 
     @property
@@ -215,7 +215,7 @@ class Take(Affine):
     """Numbers copied from elsewhere in the row: slices, permutations, padding with zeros (-1), nearest upsampling."""
 
     before: Shape = ()
-    index: Tensor = torch.empty(0, dtype=torch.int64)  # (numbers of `shape`,)
+    index: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))  # (numbers of `shape`,)
 
     def push(self, *xs: Tensor) -> Tensor:
         """Return the copies."""

@@ -82,7 +82,8 @@ def check_reading(graph: Graph, opened: Opened, region: Region) -> None:
     """Raise ModelError unless the model answers the clean rows as its graph says, within what rounding explains."""
     if not len(region):
         return
-    points = Region(*([region.clean] * 3), torch.zeros_like(region.clean), "linf", region.cast)
+    clean = region.clean
+    points = Region(clean, clean, clean, torch.zeros_like(clean), "linf", region.cast)
     bounds = interval(graph, points)
     low, high = bounds.low[-1], bounds.high[-1]
     raw = answer(opened.model.backend.raw, as_model(opened, region.clean)).double()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -124,8 +124,8 @@ def _assumptions(opened: Opened, found: Mapping[str, Any]) -> tuple[Note, ...]:
     elif forest:
         notes = [note("certify.by_search", rows=counts[METHODS.index("search")])]
     else:
-        named = {name: counts[METHODS.index(name)] for name in ("interval", "crown", "alpha")}
-        notes = [note("certify.by_bounds", **named)]
+        interval, crown, alpha = (counts[METHODS.index(name)] for name in ("interval", "crown", "alpha"))
+        notes = [note("certify.by_bounds", interval=interval, crown=crown, alpha=alpha)]
     notes.append(note("certify.rounding_of_trees") if forest else note("certify.rounding"))
     if getattr(opened.domain, "rules", ()):
         notes.append(note("certify.rules_left_out"))
@@ -134,8 +134,9 @@ def _assumptions(opened: Opened, found: Mapping[str, Any]) -> tuple[Note, ...]:
     return tuple(notes)
 
 
-def _untested(found: Mapping[str, Sequence[int]]) -> tuple[Note, ...]:
+def _untested(found: Mapping[str, Any]) -> tuple[Note, ...]:
     """Name the rows that stay open, and what an expert would still try on them."""
     correct, proved, turned = (np.asarray(found[name]) == 1 for name in ("correct", "certified", "turned"))
     left = int((correct & ~proved & ~turned).sum())
-    return (note("certify.left_open", rows=left),) if left else ()
+    exact = note("certify.other_norms")
+    return (note("certify.left_open", rows=left), exact) if left else (exact,)

@@ -2,7 +2,7 @@
 
 A move of one input to another cell changes only the trees that have a leaf which differs from where the row stands in that
 input alone; their leaves, laid over the cells, add up to what every move brings. The neighbours of a leaf tuple in Zhang,
-Zhang & Hsieh 2020 (arXiv:2010.11598), section 3.3, seen from the inputs; there the distance is lowered among them, here
+Zhang & Hsieh 2020 (arXiv:2010.11598), seen from the inputs; there the distance is lowered among them, here
 the sum is raised inside the ball.
 """
 

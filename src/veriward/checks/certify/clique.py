@@ -2,7 +2,7 @@
 
 Each tree alone can reach its best leaf that meets the box; two trees together only two leaves that meet each other too.
 Boxes that meet pair by pair share a point, so cliques of leaves are what inputs can reach. Chen, Zhang, Si, Li, Boning &
-Hsieh 2019 (arXiv:1906.03849), sections 4.1 and 4.2, with cliques of one and two trees; splitting the box further
+Hsieh 2019 (arXiv:1906.03849), with cliques of one and two trees; splitting the box further
 (`branch`) takes the place of their higher levels.
 """
 

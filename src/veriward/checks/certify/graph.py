@@ -11,13 +11,12 @@ from torch import Tensor
 from veriward.checks.certify.affine import Affine
 from veriward.checks.certify.bends import MaxPool, Relu
 from veriward.core.ball import Norm
-from veriward.core.errors import CapabilityError
 
 Shape = tuple[int, ...]
 Op = Affine | Relu | MaxPool
 
 
-class Unsupported(CapabilityError):
+class Unreadable(Exception):  # noqa: N818 -- names what is so, not what went wrong
     """A network that cannot be bounded; the text names what it has that is not understood."""
 
 

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from veriward.checks.certify.affine import Add, Concat, Conv, Dense, Reshape, Scale, Sum, Take
 from veriward.checks.certify.bends import MaxPool, Relu
-from veriward.checks.certify.graph import Unsupported
+from veriward.checks.certify.graph import Unreadable
 
 if TYPE_CHECKING:
     from veriward.checks.certify.trace import _Reader
 
-Handler = Callable[..., "int | None"]
+Handler = Callable[..., "int | tuple[int] | None"]
 OPERATORS: dict[str, Handler] = {}
 
 
@@ -50,7 +50,7 @@ def _linear(read: _Reader, node: Any) -> int:
 
 def _dense(read: _Reader, node: Any, x: Any, weight: Tensor, bias: Any) -> int:
     if weight.ndim != 2:
-        raise Unsupported("a product with a tensor of more than two axes")
+        raise Unreadable("a product with a tensor of more than two axes")
     added = None if bias is None else read.per_row(bias)
     return read.add(Dense((read.number(x),), read.shape(node), added, weight=weight.contiguous()))
 
@@ -64,7 +64,7 @@ def _product(read: _Reader, node: Any) -> int:
 def _addmm(read: _Reader, node: Any) -> int:
     alpha, beta = node.kwargs.get("alpha", 1), node.kwargs.get("beta", 1)
     if (alpha, beta) != (1, 1):
-        raise Unsupported("addmm with factors")
+        raise Unreadable("addmm with factors")
     return _dense(read, node, node.args[1], read.double(read.constant(node.args[2])).T, node.args[0])
 
 
@@ -79,7 +79,7 @@ def _conv(read: _Reader, node: Any) -> int:
 def _general(read: _Reader, node: Any) -> int:
     stride, padding, dilation, transposed, _, groups = node.args[3:9]
     if transposed:
-        raise Unsupported("a transposed convolution")
+        raise Unreadable("a transposed convolution")
     return _convolution(read, node, len(node.args[3]), stride, padding, dilation, groups)
 
 
@@ -89,7 +89,7 @@ def _convolution(read: _Reader, node: Any, rank: int, stride: Any, padding: Any,
     bias = None if given is None else read.double(read.constant(given)).view(-1, *[1] * rank)
     number, shape, steps = read.number(node.args[0]), read.shape(node), spans(dilation, rank)
     if len(shape) != rank + 1:
-        raise Unsupported("a convolution over the axis of rows")
+        raise Unreadable("a convolution over the axis of rows")
     if isinstance(padding, str):
         total = [d * (k - 1) if padding == "same" else 0 for d, k in zip(steps, weight.shape[2:], strict=True)]
         rest = [size % 2 for size in total]
@@ -114,11 +114,11 @@ def _copied(read: _Reader, number: int, copy: Callable[[Tensor], Tensor]) -> int
     places = torch.arange(1.0, read.count * width + 1, dtype=torch.float64, device=read.device)
     moved = copy(places.view(read.count, *before))
     if moved.ndim < 1 or len(moved) != read.count:
-        raise Unsupported("a copy that moves the axis of rows")
+        raise Unreadable("a copy that moves the axis of rows")
     index = moved[0].flatten().long() - 1
     shift = torch.arange(read.count, device=read.device).view(-1, 1) * width
     if not bool((moved.flatten(1).long() - 1 == torch.where(index >= 0, index + shift, -1)).all()):
-        raise Unsupported("a copy that lets rows meet")
+        raise Unreadable("a copy that lets rows meet")
     return read.add(Take((number,), tuple(moved.shape[1:]), None, None, before, index))
 
 
@@ -127,7 +127,7 @@ def _copied(read: _Reader, number: int, copy: Callable[[Tensor], Tensor]) -> int
 def _reshape(read: _Reader, node: Any) -> int:
     number, shape = read.number(node.args[0]), read.shape(node)
     if node.meta["val"].shape[0] != read.count:
-        raise Unsupported("a view that lets rows meet")
+        raise Unreadable("a view that lets rows meet")
     return read.add(Reshape((number,), shape, None, None, read.ops[number].shape))
 
 
@@ -144,7 +144,7 @@ def _pad(read: _Reader, node: Any) -> int:
     value = argument(node, 2, "value", 0) if "constant" in str(node.target) else argument(node, 3, "value", None)
     mode = argument(node, 2, "mode", "constant") if "constant" not in str(node.target) else "constant"
     if value not in (0, 0.0, None) and mode == "constant":
-        raise Unsupported("padding with a value other than 0")
+        raise Unreadable("padding with a value other than 0")
     return _copied(read, read.number(node.args[0]), lambda x: torch.nn.functional.pad(x, list(node.args[1]), mode=mode))
 
 
@@ -156,7 +156,7 @@ def _same(read: _Reader, node: Any) -> int:
 @told("dropout.default", "feature_dropout.default", "native_dropout.default")
 def _dropout(read: _Reader, node: Any) -> int:
     if argument(node, 2, "train", False):
-        raise Unsupported("dropout that is at work")
+        raise Unreadable("dropout that is at work")
     return read.number(node.args[0])
 
 
@@ -179,7 +179,7 @@ def _fit(read: _Reader, value: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Return a constant without its axis of rows."""
     if value.ndim > len(shape):
         if value.shape[0] != 1:
-            raise Unsupported("a constant that differs from row to row")
+            raise Unreadable("a constant that differs from row to row")
         value = value[0]
     return value
 
@@ -188,10 +188,10 @@ def _expanded(read: _Reader, number: int, shape: tuple[int, ...]) -> int:
     """Repeat numbers so that a row has the shape that broadcasting gives it."""
     before = read.ops[number].shape
     if len(before) > len(shape):
-        raise Unsupported("broadcasting over the axis of rows")
+        raise Unreadable("broadcasting over the axis of rows")
     missing = [1] * (len(shape) - len(before))
     if missing and len(before):
-        raise Unsupported("broadcasting over the axis of rows")  # torch would align the axis of rows with another one
+        raise Unreadable("broadcasting over the axis of rows")  # torch would align the axis of rows with another one
     return _copied(read, number, lambda x: x.view(-1, *missing, *before).expand(-1, *shape))
 
 
@@ -224,7 +224,7 @@ def _multiply(read: _Reader, node: Any) -> int:
 @told("div.Tensor", "div.Scalar")
 def _divide(read: _Reader, node: Any) -> int:
     if not read.is_live(node.args[0]):
-        raise Unsupported("a division by numbers of the row")
+        raise Unreadable("a division by numbers of the row")
     return _scale(read, node, node.args[0], 1 / read.per_row(node.args[1]))
 
 
@@ -235,18 +235,19 @@ def _negative(read: _Reader, node: Any) -> int:
 
 @told("_native_batch_norm_legit_no_training.default")
 def _batch_norm(read: _Reader, node: Any) -> tuple[int]:
-    return (_normalised(read, node, *node.args[1:5], node.args[6]),)
+    return (_normalised(read, node, node.args[6]),)
 
 
 @told("batch_norm.default")
 def _batch_norm_whole(read: _Reader, node: Any) -> int:
     if node.args[5]:
-        raise Unsupported("batch normalisation by the batch's own statistics")
-    return _normalised(read, node, *node.args[1:5], node.args[7])
+        raise Unreadable("batch normalisation by the batch's own statistics")
+    return _normalised(read, node, node.args[7])
 
 
-def _normalised(read: _Reader, node: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float) -> int:
+def _normalised(read: _Reader, node: Any, eps: float) -> int:
     """Tell batch normalisation as a factor and an offset; the mean is rounded on its own way through."""
+    weight, bias, mean, variance = node.args[1:5]
     shape = read.ops[read.number(node.args[0])].shape
     along = (-1, *[1] * (len(shape) - 1))
     middle, spread = (read.double(read.constant(part)) for part in (mean, variance))
@@ -256,8 +257,8 @@ def _normalised(read: _Reader, node: Any, weight: Any, bias: Any, mean: Any, var
     offset = 0 * ones if shift is None else read.double(shift)
     number = read.number(node.args[0])
     extra = 2 * (factor * middle).abs()
-    parts = [part.view(along) for part in ((offset - factor * middle), extra, factor)]
-    return read.add(Scale((number,), shape, *parts, 12))
+    shifted, extra, factor = (part.view(along) for part in (offset - factor * middle, extra, factor))
+    return read.add(Scale((number,), shape, shifted, extra, factor, 12))
 
 
 @told("getitem")
@@ -277,7 +278,7 @@ def _relu(read: _Reader, node: Any) -> int:
 def _leaky(read: _Reader, number: int, slope: Any) -> int:
     slopes = read.double(slope)
     if bool(((slopes < 0) | (slopes > 1)).any()):
-        raise Unsupported("a leaky ReLU with a slope outside [0, 1]")
+        raise Unreadable("a leaky ReLU with a slope outside [0, 1]")
     return read.add(Relu((number,), read.ops[number].shape, slopes))
 
 
@@ -313,7 +314,7 @@ def _limits(node: Any) -> tuple[float | None, float | None]:
         return 0.0, 6.0
     if "hardtanh" in name:
         return (rest[0] or 0.0 if rest else -1.0), (rest[1] if len(rest) > 1 else 1.0)
-    first, second = (rest + [None, None])[:2]
+    first, second = [*rest, None, None][:2]
     if "clamp_max" in name:
         return None, first
     return first, None if "clamp_min" in name else second
@@ -338,7 +339,7 @@ def _cat(read: _Reader, node: Any) -> int:
     shape = read.shape(node)
     axis = axis % (len(shape) + 1)
     if axis == 0:
-        raise Unsupported("rows joined end to end")
+        raise Unreadable("rows joined end to end")
     numbers = tuple(read.number(part) for part in node.args[0])
     sizes = tuple(read.ops[n].shape[axis - 1] for n in numbers)
     return read.add(Concat(numbers, shape, None, None, axis, sizes))
@@ -350,7 +351,7 @@ def _sum(read: _Reader, node: Any) -> int:
     before, given = read.ops[number].shape, argument(node, 1, "dim", None)
     axes = tuple(sorted(axis % (len(before) + 1) for axis in (given or range(len(before) + 1))))
     if 0 in axes:
-        raise Unsupported("a sum over rows")
+        raise Unreadable("a sum over rows")
     over = float(prod(before[axis - 1] for axis in axes)) if "mean" in str(node.target) else 1.0
     return read.add(Sum((number,), read.shape(node), None, None, before, axes, over))
 
@@ -364,7 +365,7 @@ def _adaptive(read: _Reader, node: Any) -> int:
         axes = tuple(range(2, 2 + rank))
         return read.add(Sum((number,), shape, None, None, before, axes, float(prod(before[1:]))))
     if any(b % s for b, s in zip(before[1:], shape[1:], strict=True)):
-        raise Unsupported("adaptive pooling with windows of several sizes")
+        raise Unreadable("adaptive pooling with windows of several sizes")
     kernel = tuple(b // s for b, s in zip(before[1:], shape[1:], strict=True))
     return _averaged(read, number, shape, kernel, kernel, (0,) * rank)
 
@@ -377,7 +378,7 @@ def _avg_pool(read: _Reader, node: Any) -> int:
     padding = spans(argument(node, 3, "padding", 0), rank)
     counted, divisor = argument(node, 5, "count_include_pad", True), argument(node, 6, "divisor_override", None)
     if (any(padding) and not counted) or argument(node, 4, "ceil_mode", False) or divisor is not None:
-        raise Unsupported("average pooling with windows of several sizes")
+        raise Unreadable("average pooling with windows of several sizes")
     return _averaged(read, read.number(node.args[0]), read.shape(node), kernel, stride, padding)
 
 
@@ -423,4 +424,5 @@ def _windows(places: Tensor, axis: int, sides: tuple[int, int], index: Tensor) -
     ends = [torch.zeros_like(places.narrow(axis, 0, 1)).repeat_interleave(side, axis) for side in sides]
     padded = torch.cat([ends[0], places, ends[1]], axis)
     cut = padded.index_select(axis, index.flatten()).unflatten(axis, tuple(index.shape))
-    return cut.movedim(axis + 1, -1)
+    moved: Tensor = cut.movedim(axis + 1, -1)
+    return moved

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from veriward.adapters.opened import Opened
 from veriward.checks.certify.columns import View, view_of
-from veriward.checks.certify.graph import Graph, Unsupported
+from veriward.checks.certify.graph import Graph, Unreadable
 from veriward.checks.certify.trace import read
 from veriward.core.note import Note, note
 
@@ -20,7 +20,7 @@ def unreadable(opened: Opened) -> Note | None:
         return note("certify.torchscript")
     try:
         network_of(opened)
-    except Unsupported as error:
+    except Unreadable as error:
         return note("certify.unsupported", what=str(error))
     return None
 
@@ -32,15 +32,15 @@ def forest_of(opened: Opened) -> View | None:
 
 
 def network_of(opened: Opened) -> Graph:
-    """Return the network of a model; Unsupported names what is not understood."""
+    """Return the network of a model; Unreadable names what is not understood."""
     module = opened.network
     assert module is not None
     graph = read(module, _example(opened))
     outputs, classes = graph.ops[-1].shape[0], len(opened.classes)
     if outputs != classes and (outputs, classes) != (1, 2):
-        raise Unsupported(f"{outputs} scores for {classes} classes")
+        raise Unreadable(f"{outputs} scores for {classes} classes")
     if outputs == 1 and (graph.taken_off == "sigmoid") != (opened.output == "probabilities"):
-        raise Unsupported(f"one score that is {graph.taken_off or 'no sigmoid'}, read as {opened.output}")
+        raise Unreadable(f"one score that is {graph.taken_off or 'no sigmoid'}, read as {opened.output}")
     return graph
 
 

@@ -44,8 +44,8 @@ class Region:
 
     def __getitem__(self, rows: Tensor | slice) -> "Region":
         """Return some of the rows, in any order and number."""
-        parts = (part[rows] for part in (self.clean, self.low, self.high, self.radii))
-        return Region(*parts, self.norm, self.cast)
+        clean, low, high, radii = (part[rows] for part in (self.clean, self.low, self.high, self.radii))
+        return Region(clean, low, high, radii, self.norm, self.cast)
 
     def __len__(self) -> int:
         return len(self.clean)
@@ -77,7 +77,7 @@ class Region:
             return torch.where(a > 0, self.low, torch.where(a < 0, self.high, self.clean))
         steep = (a * self.radii).flatten(1)
         if self.norm == "l2":
-            share = steep / steep.norm(dim=1, keepdim=True).clamp(min=1e-300)
+            share: Tensor = steep / steep.norm(dim=1, keepdim=True).clamp(min=1e-300)
         else:
             best = torch.nn.functional.one_hot(steep.abs().argmax(1), steep.shape[1]).to(steep.dtype)
             share = best * steep.sign()

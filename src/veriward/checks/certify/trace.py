@@ -13,13 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from veriward.checks.certify.affine import Scale
-from veriward.checks.certify.graph import Graph, Input, Op, Unsupported, pool_first
+from veriward.checks.certify.graph import Graph, Input, Op, Unreadable, pool_first
 from veriward.checks.certify.rounding import TAIL, UNITS, unit_of
-from veriward.core.errors import some
 
 SOFT = ("softmax.int", "_softmax.default", "log_softmax.int", "_log_softmax.default")
 Value = Any  # a number of an operator, a constant tensor, or a plain argument
-_read: "WeakKeyDictionary[nn.Module, Graph | Unsupported]" = WeakKeyDictionary()
+_read: "WeakKeyDictionary[nn.Module, Graph | Unreadable]" = WeakKeyDictionary()
 
 
 class _One(nn.Module):
@@ -40,16 +39,16 @@ class _One(nn.Module):
 def read(module: nn.Module, example: Tensor) -> Graph:
     """Return the graph of a module in evaluation mode; `example` is one row or more, (n, ...), of its own type.
 
-    Raises Unsupported, naming every operator that is not understood. What was read is remembered for the module.
+    Raises Unreadable, naming every operator that is not understood. What was read is remembered for the module.
     """
     known = _read.get(module)
     if known is None:
         try:
             known = _Reader(_exported(module, example), example).graph()
-        except Unsupported as error:
+        except Unreadable as error:
             known = error
         _read[module] = known
-    if isinstance(known, Unsupported):
+    if isinstance(known, Unreadable):
         raise known
     return known
 
@@ -62,7 +61,7 @@ def _exported(module: nn.Module, example: Tensor) -> Any:
             return program.run_decompositions({})  # writes in place become values
         except Exception as error:
             text = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-            raise Unsupported(f"the network cannot be exported by torch.export ({text})") from error
+            raise Unreadable(f"the network cannot be exported by torch.export ({text})") from error
 
 
 class _Reader:
@@ -92,9 +91,9 @@ class _Reader:
             if node is end:
                 break
         if self.unknown:
-            raise Unsupported(", ".join(f"{name} × {count}" for name, count in sorted(self.unknown.items())))
+            raise Unreadable(", ".join(f"{name} × {count}" for name, count in sorted(self.unknown.items())))
         if getattr(end, "name", None) not in self.live or len(self.shape(end)) != 1:
-            raise Unsupported("an answer that is no row of scores")
+            raise Unreadable("an answer that is no row of scores")
         self._last(self.known[end.name])
         return self._finished(taken_off)
 
@@ -124,7 +123,7 @@ class _Reader:
                 self.ops.append(Input(tuple(self.example.shape[1:])))
                 continue
             else:
-                raise Unsupported(f"an input of a kind of its own ({name})")
+                raise Unreadable(f"an input of a kind of its own ({name})")
             self.known[name] = value
 
     def _without_softmax(self, end: Any) -> tuple[Any, str]:
@@ -136,8 +135,8 @@ class _Reader:
             return end.args[0], "log_softmax" if "log" in name else "softmax"
         return (end.args[0], "sigmoid") if name == "sigmoid.default" and width == 1 else (end, "")
 
-    def _call(self, node: Any, operators: Mapping[str, Callable[..., int | None]]) -> None:
-        arguments = [part for part in node.all_input_nodes]
+    def _call(self, node: Any, operators: Mapping[str, Callable[..., int | tuple[int] | None]]) -> None:
+        arguments = list(node.all_input_nodes)
         if any(part.name not in self.known for part in arguments):
             return  # it hangs on something that was not understood, and is named already
         if not any(part.name in self.live for part in arguments):
@@ -146,7 +145,7 @@ class _Reader:
         name = _name(node)
         try:
             number = operators[name](self, node) if name in operators else None
-        except Unsupported as error:
+        except Unreadable as error:
             name, number = str(error), None
         if number is None:
             self.unknown[name] = self.unknown.get(name, 0) + 1
@@ -161,16 +160,16 @@ class _Reader:
         if isinstance(value, Tensor):
             self.dtypes.add(value.dtype)
             if value.shape[0] != self.count or tuple(value.shape[1:]) != self.ops[number].shape:
-                raise Unsupported(f"{_name(node)} that lets rows meet")
+                raise Unreadable(f"{_name(node)} that lets rows meet")
             if value.dtype not in UNITS:
-                raise Unsupported(f"numbers of type {str(value.dtype).removeprefix('torch.')}")
+                raise Unreadable(f"numbers of type {str(value.dtype).removeprefix('torch.')}")
 
     def _constant(self, node: Any) -> Any:
         def plain(part: Any) -> Any:
             return self.known[part.name] if isinstance(part, torch.fx.Node) else part
 
         if node.target is not getattr and "rand" in _name(node):
-            raise Unsupported(f"{_name(node)}, which is random")
+            raise Unreadable(f"{_name(node)}, which is random")
         return node.target(*torch.fx.map_arg(node.args, plain), **torch.fx.map_arg(node.kwargs, plain))
 
     # what operators ask
@@ -187,13 +186,13 @@ class _Reader:
     def number(self, part: Any) -> int:
         """Return the operator that an argument is."""
         if not self.is_live(part):
-            raise Unsupported("a constant where rows were expected")
+            raise Unreadable("a constant where rows were expected")
         return int(self.known[part.name])
 
     def constant(self, part: Any) -> Any:
         """Return an argument that depends on no row: a tensor or a plain value."""
         if self.is_live(part):
-            raise Unsupported("a product of numbers that both depend on the row")
+            raise Unreadable("a product of numbers that both depend on the row")
         return self.known[part.name] if isinstance(part, torch.fx.Node) else part
 
     def double(self, value: Any) -> Tensor:
@@ -205,7 +204,7 @@ class _Reader:
         value = self.double(self.constant(part))
         if value.ndim and value.ndim > len(self.ops[0].shape) and value.shape[0] == self.count > 1:
             if not bool((value == value[:1]).all()):
-                raise Unsupported("a constant that differs from row to row")
+                raise Unreadable("a constant that differs from row to row")
             value = value[:1]
         return value
 

@@ -239,8 +239,8 @@ class Nearest:
 
 
 def exact(costs: Costs, wanted: Wanted, *, y: Ints | None = None) -> Nearest:
-    """Return the distances of rows to all leaves of one tree in which they fall. Kantchelian, Tygar & Joseph 2016
-    (arXiv:1509.07892) for one tree: boxes are looked at one by one.
+    """Return the distances of rows to all leaves of one tree in which they fall. Chen et al. 2019
+    (arXiv:1906.03849) for one tree: boxes are looked at one by one.
 
     Ties are decided as the model does where leaves hold probabilities, and count as falls otherwise.
     """

@@ -76,6 +76,8 @@ def climb(chase: Chase, where: Tensor, z: Tensor, aim: Tensor | None, steps: int
     run = Lanes(
         where, z.flatten(0, 1), None if aim is None else aim.flatten(), chase.ball(where.repeat(len(z))), len(z)
     )
+    if not len(where):  # a program of one fixed size of batch has no batch of none
+        return run.top
     for step in range(steps):
         candidate = run.ball.project(run.z) if run.ball.whole is not None else run.z
         answer, gradient = chase.slope(candidate, run.many, "margin", run.aim)

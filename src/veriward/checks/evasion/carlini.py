@@ -72,7 +72,11 @@ class CarliniWagner:
 
     def _tell(self, chase: Chase, where: Tensor, ball: Ball, z: Tensor) -> None:
         candidate = ball.project(z)  # far ones may fool from the rim, too
-        chase.observe(where, candidate, chase.ask(candidate, where))
+        answer = chase.ask(candidate, where)
+        chase.observe(where, candidate, answer)
+        # a row that was broken before gets its nearer success, under the same two conditions
+        holds = answer.fooled & chase.opened.domain.allowed(candidate, chase.clean[where], chase.threat)
+        chase.found[where[holds]] = candidate[holds]
 
 
 class _Path:

@@ -19,6 +19,7 @@ from veriward.core.subject import Access, Subject
 from veriward.core.threat import Threat
 
 CHANNELS = (1, 3, 4)  # grey, colour, colour and transparency: tells pictures with the channels last
+MOST_TILES = 64  # plain patches of each shade that show where a picture is weak
 JUMPS = 4  # steps between two tries of another place
 
 
@@ -146,9 +147,25 @@ class _Frame:
         return torch.stack([first // sums.shape[2], first % sums.shape[2]], dim=1)
 
 
+def _look(chase: Chase, frame: _Frame) -> Tensor:
+    """Put dark and bright patches all over the picture; return the margins of each, (all rows, 2k), in the tiles' order."""
+    tiles, where = frame.tiles(MOST_TILES), chase.active
+    margins = torch.full((len(chase.clean), 2 * len(tiles)), -torch.inf, dtype=torch.float64, device=where.device)
+    for number in range(2 * len(tiles)):
+        if not len(where):
+            break
+        ball = chase.ball(where)
+        inside = frame.mask(tiles[number // 2].expand(len(where), 2))
+        candidate = torch.where(inside, ball.high if number % 2 else ball.low, ball.clean)
+        answer = chase.ask(candidate, where)
+        margins[where, number] = answer.margin.double()
+        where = where[~chase.observe(where, candidate, answer)]
+    return margins
+
+
 @dataclass(frozen=True)
 class PatchAscent:
-    """Sign ascent inside a patch that starts where the gradient is largest and tries other places as it goes."""
+    """Sign ascent inside a patch that starts where plain patches harm most, or gradients are largest, and may drift."""
 
     name: ClassVar[str] = "patch_ascent"
     reads: ClassVar[Reads] = "gradients"
@@ -159,16 +176,32 @@ class PatchAscent:
     def run(self, chase: Chase, stream: Stream) -> None:
         """Attack the active rows; successes are noted in the chase."""
         frame = _Frame.of(chase)
-        for restart in range(self.restarts if frame.tall else 0):
+        margins = _look(chase, frame) if frame.tall and self.restarts and len(chase.active) else None
+        for restart in range(self.restarts if margins is not None else 0):
             where = chase.active
             if len(where):
-                self._ascend(chase, frame, where, restart, stream.child(str(restart)))
+                assert margins is not None
+                self._ascend(chase, frame, where, margins[where], restart, stream.child(str(restart)))
 
-    def _ascend(self, chase: Chase, frame: _Frame, where: Tensor, restart: int, stream: Stream) -> None:
+    def _begin(
+        self, chase: Chase, frame: _Frame, where: Tensor, margins: Tensor, restart: int, stream: Stream
+    ) -> tuple[Tensor, Tensor]:
+        """Return places and contents: the best of the plain patches, or, every other time, the steepest place and noise."""
         ball = chase.ball(where)
-        aim = chase.goal[where].aim(chase.raw(ball.clean), restart) if restart else None
-        place = frame.steepest(chase.slope(ball.clean, where, "margin", aim)[1], restart)
-        filled = ball.draw(stream.child("content").normal(chase.rows[where], frame.shape).to(ball.clean.dtype))
+        if restart % 2:
+            place = frame.steepest(chase.slope(ball.clean, where)[1], restart // 2)
+            return place, ball.draw(stream.child("content").normal(chase.rows[where], frame.shape).to(ball.clean.dtype))
+        order = margins.argsort(dim=1, descending=True, stable=True)
+        best = order[:, min(restart // 2, order.shape[1] - 1)]
+        bright = (best % 2 == 1).view(-1, *[1] * len(frame.shape))
+        return frame.tiles(MOST_TILES)[best // 2], torch.where(bright, ball.high, ball.low)
+
+    def _ascend(
+        self, chase: Chase, frame: _Frame, where: Tensor, margins: Tensor, restart: int, stream: Stream
+    ) -> None:
+        ball = chase.ball(where)
+        aim = chase.goal[where].aim(chase.raw(ball.clean), restart // 2) if restart > 1 else None
+        place, filled = self._begin(chase, frame, where, margins, restart, stream)
         for step in range(self.steps + 1):
             if step and step % JUMPS == 0:
                 place = self._moved(chase, frame, where, place, filled, step, stream)

@@ -81,8 +81,8 @@ def _by_gradients(opened: "Opened", effort: Effort) -> "tuple[Attack, ...]":
 
     if not hasattr(opened.model, "forward"):
         return adaptive(opened, effort)
-    if needs_search(opened.domain):
-        return (CAPGD(effort.steps, effort.restarts),)
+    if needs_search(opened):
+        return CAPGD(effort.steps, effort.restarts), *adaptive(opened, effort)
     return Search(rounds(effort.steps, effort.restarts)), *adaptive(opened, effort)
 
 
@@ -94,6 +94,6 @@ def _by_scores(opened: "Opened", effort: Effort) -> "tuple[Attack, ...]":
 
     white = hasattr(opened.model, "forward") or hasattr(opened.model, "trees")
     queries = effort.queries if white else effort.queries_alone
-    if needs_search(opened.domain):
+    if needs_search(opened):
         return MOEVA.of(queries), Square(effort.queries)
     return (Square(queries),) if white else (*_imitation(effort), Square(queries))

@@ -1,0 +1,203 @@
+"""certify/bounds on subjects: closed forms of linear models, trees, probabilities, refusals, the bracket with attacks."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from veriward.adapters.opened import open_subject
+from veriward.checks.balls import ball_threat
+from veriward.checks.certify.decide import functions
+from veriward.checks.certify.exact_linear import DUAL, exact_margins, minimal_distance
+from veriward.checks.certify.region import Region
+from veriward.checks.certify.trace import read
+from veriward.checks.registry import registry
+from veriward.core.ball import Norm, flat_ball
+from veriward.core.errors import ModelError
+from veriward.run.control import run_controls
+from veriward.run.job import Forgetful
+
+from .measure import Linear, drawn, measure, measure_opened, subject_of
+
+ROWS, COLUMNS = 150, 20
+NAME = "certify/bounds"
+IMAGE = {"kind": "image", "bounds": (-100.0, 100.0)}
+
+
+def linear(classes: int, norm: Norm, kind: str = "image") -> tuple[Any, np.ndarray[Any, Any]]:
+    """A linear subject, some labels of which are wrong, and each row's distance from another decision."""
+    x, weight = drawn(classes, ROWS, COLUMNS, classes)
+    y = (torch.as_tensor(x) @ weight.T).argmax(1)
+    y[:15] = (y[:15] + 1) % classes
+    scores, w = torch.as_tensor(x).double() @ weight.double().T, weight.double()
+    gaps = (scores.gather(1, y[:, None]) - scores) / torch.linalg.vector_norm(
+        w[y][:, None] - w[None], DUAL[norm], dim=2
+    ).clamp(min=1e-30)
+    gaps[torch.arange(ROWS), y] = torch.inf
+    settings = {"kind": kind, "bounds": (-100.0, 100.0)}
+    rows = x.reshape(-1, 1, 4, 5) if kind == "image" else x
+    subject = subject_of(Linear(weight), rows, y.numpy(), input=settings, threat={"evasion": {"norm": [norm]}})
+    return subject, gaps.amin(1).numpy()
+
+
+@pytest.mark.parametrize("kind", ["image", "tabular"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_linear_models_are_certified_exactly_as_far_as_they_stand(classes: int, norm: Norm, kind: str) -> None:
+    subject, far = linear(classes, norm, kind)
+    middle = np.sort(far[far > 0])[60:62]
+    eps = float(middle.mean())  # between two rows
+    found = measure(NAME, subject, threat=ball_threat(norm, "gradients", eps))
+    sure = np.abs(far - eps) > 1e-4 * eps
+    assert np.array_equal(found.outcomes["correct"], (far > 0).astype(np.int8))
+    assert np.array_equal((found.outcomes["certified"] == 1)[sure], (far > eps)[sure])
+    assert found.estimates[0].bound == "lower" and found.estimates[0].value == (found.outcomes["certified"] == 1).mean()
+    assert [note.code for note in found.assumptions][:1] == ["certify.by_exact"] and not found.untested
+
+
+def test_the_nearest_other_decision_of_a_linear_model_is_a_formula() -> None:
+    for norm in ("linf", "l2", "l1"):
+        subject, far = linear(3, norm)
+        net, x = subject.model.live, torch.as_tensor(subject.data.test[0])
+        y = torch.as_tensor(subject.data.test[1])
+        graph = read(net, x[:3])
+        assert np.allclose(minimal_distance(graph, x, y, norm).numpy(), np.maximum(far, 0), rtol=1e-9)
+        eps = float(far[20])
+        region = Region.of(flat_ball(x[20:21], eps, norm), torch.float32)
+        rows, _, pairs = functions(graph, y[20:21])
+        assert abs(float(exact_margins(graph, region, pairs, rows).min())) < 1e-4
+
+
+def test_without_a_budget_every_right_row_is_certified_and_no_other() -> None:
+    subject, far = linear(3, "linf")
+    found = measure(NAME, subject, threat=ball_threat("linf", "gradients", 0.0))
+    assert np.array_equal(found.outcomes["certified"] == 1, far > 0)
+    assert np.isnan(found.outcomes["margin"][far < 0]).all() and (found.outcomes["margin"][far > 0] > 0).all()
+
+
+class Net(nn.Module):
+    """A small network with what is wanted at its end."""
+
+    def __init__(self, end: str, outputs: int = 3) -> None:
+        super().__init__()
+        generator = np.random.default_rng(0)
+        self.end = end
+        self.first, self.last = nn.utils.skip_init(nn.Linear, 8, 16), nn.utils.skip_init(nn.Linear, 16, outputs)
+        for layer in (self.first, self.last):
+            layer.weight.data = torch.as_tensor(generator.normal(size=layer.weight.shape)).float() / 3
+            layer.bias.data = torch.as_tensor(generator.normal(size=layer.bias.shape)).float() / 3
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (n, outputs)."""
+        scores = self.last(self.first(x).relu())
+        if self.end in ("softmax", "log_softmax"):
+            return getattr(torch, self.end)(scores, 1)
+        return scores.sigmoid() if self.end == "sigmoid" else scores
+
+
+def net_subject(end: str, output: str, outputs: int = 3, **more: Any) -> Any:
+    net = Net(end, outputs)
+    x = np.random.default_rng(1).normal(size=(120, 8)).astype(np.float32)
+    scores = Net("", outputs)(torch.as_tensor(x))
+    y = scores.argmax(1) if outputs > 1 else (scores[:, 0] > 0).long()
+    more = {"input": {"kind": "tabular", "bounds": (-100.0, 100.0)}, **more}
+    return subject_of(net, x, y.numpy(), output=output, **more)
+
+
+@pytest.mark.parametrize("end", ["softmax", "log_softmax"])
+def test_a_softmax_at_the_end_changes_no_certificate(end: str) -> None:
+    threat = ball_threat("linf", "gradients", 0.03)
+    plain = measure(NAME, net_subject("", "logits"), threat=threat)
+    ended = measure(NAME, net_subject(end, "probabilities" if end == "softmax" else "logits"), threat=threat)
+    assert 0 < (plain.outcomes["certified"] == 1).sum() < 120
+    close = np.abs(plain.outcomes["margin"]) < 1e-4
+    assert np.array_equal(plain.outcomes["certified"][~close], ended.outcomes["certified"][~close])
+
+
+def test_a_single_score_decides_by_its_sign_and_a_single_probability_by_one_half() -> None:
+    threat = ball_threat("linf", "gradients", 0.05)
+    logit = measure(NAME, net_subject("", "logits", 1), threat=threat)
+    share = measure(NAME, net_subject("sigmoid", "probabilities", 1), threat=threat)
+    assert 0 < (logit.outcomes["certified"] == 1).sum() < 120
+    assert np.array_equal(logit.outcomes["certified"], share.outcomes["certified"])
+    wrong = registry()[NAME].refuse(open_subject(net_subject("sigmoid", "logits", 1), device="cpu"))
+    assert wrong is not None and wrong.code == "certify.unsupported"
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_attacks_break_no_certified_row(norm: Norm) -> None:
+    threat = ball_threat(norm, "gradients", {"linf": 0.08, "l2": 0.2, "l1": 0.4}[norm])
+    subject = net_subject("", "logits", threat={"evasion": {"norm": [norm]}})
+    proof = measure(NAME, subject, threat=threat, steps=20)
+    attack = measure(f"evasion/{norm}", subject, threat=threat)
+    assert 0 < (proof.outcomes["certified"] == 1).sum() < 120
+    assert not ((proof.outcomes["certified"] == 1) & (attack.outcomes["broken"] == 1)).any()
+
+
+def test_trees_are_certified_too() -> None:
+    from sklearn.ensemble import GradientBoostingClassifier
+    from sklearn.tree import DecisionTreeClassifier
+
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(200, 4))
+    y = (x[:, 0] + x[:, 1] > 0).astype(int)
+    for model, code in (
+        (DecisionTreeClassifier(max_depth=4, random_state=0), "certify.by_exact"),
+        (GradientBoostingClassifier(n_estimators=10, max_depth=2, random_state=0), "certify.by_search"),
+    ):
+        subject = subject_of(model.fit(x, y), x, y, output="probabilities", input={"kind": "tabular"})
+        proof = measure(NAME, subject, threat=ball_threat("linf", "scores", 0.1))
+        attack = measure("evasion/linf", subject, threat=ball_threat("linf", "scores", 0.1))
+        certified, broken = proof.outcomes["certified"] == 1, attack.outcomes["broken"] == 1
+        assert 0 < certified.sum() < 200 and not (certified & broken).any()
+        assert proof.assumptions[0].code == code
+
+
+def test_what_cannot_be_read_is_refused_with_its_reason() -> None:
+    check = registry()[NAME]
+    x, weight = drawn(0, 40, 4, 2)
+    y = (torch.as_tensor(x) @ weight.T).argmax(1).numpy()
+    callable_ = open_subject(subject_of(lambda rows: np.asarray(rows) @ weight.numpy().T, x, y), device="cpu")
+    refused = check.refuse(callable_)
+    assert refused is not None and refused.code == "certify.no_network"
+    gelu = open_subject(subject_of(nn.Sequential(Linear(weight), nn.GELU()), x, y), device="cpu")
+    refused = check.refuse(gelu)
+    assert refused is not None and refused.values == {"what": "gelu.default × 1"}
+
+
+class Counting(nn.Module):
+    """Answers otherwise from the second export on: what is exported is not what answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sign = 1.0
+        self.register_buffer("weight", torch.eye(4)[:2])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (n, 2) logits."""
+        return self.sign * nn.functional.linear(x, self.get_buffer("weight"))
+
+
+def test_a_model_that_answers_otherwise_than_its_graph_is_an_error() -> None:
+    x = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    opened = open_subject(subject_of(Counting(), x, x[:, :2].argmax(1)), device="cpu")
+    assert registry()[NAME].refuse(opened) is None
+    opened.network.sign = 1.01  # type: ignore[union-attr,assignment]
+    with pytest.raises(ModelError, match="otherwise"):
+        measure_opened(NAME, opened, ball_threat("linf", "gradients", 0.1))
+
+
+def test_controls_tell_the_truth() -> None:
+    check = registry()[NAME]
+    for kind in ("image", "tabular"):
+        subject, _ = linear(2, "linf", kind)
+        opened = open_subject(
+            subject.model_copy(
+                update={"threat": type(subject.threat).model_validate({"evasion": {"norm": ["linf", "l2", "l1"]}})}
+            ),
+            device="cpu",
+        )
+        found = run_controls(check, opened, Forgetful())
+        assert len(found) == 9 and all(control.holds for control in found), found
