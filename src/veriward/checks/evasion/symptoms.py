@@ -47,9 +47,10 @@ def symptoms(chase: Chase, attacks: Sequence[Attack], stream: Stream) -> Mapping
     found |= {"saturated": int(_saturated(chase, left).sum()), "looked_again": _looked_again(chase, attacks, stream)}
     if chase.votes > 1 or not any(a.reads == "gradients" for a in attacks) or not chase.whole_ball.can_move:
         return {**found, "compared": 0, "misled": 0, "breakable": 0, "unbroken": 0}
-    order = stream.child("symptoms").uniform(chase.rows[left]).argsort(stable=True)
-    some = left[order[:MOST]]
-    judged, wrong = slopes(chase, some, stream.child("symptoms"))
+    order = stream.child("symptoms").uniform(chase.rows).argsort(stable=True)
+    # slopes are compared on any rows: one that misleads was luck where the row fell all the same
+    judged, wrong = slopes(chase, order[:MOST], stream.child("symptoms"))
+    some = order[~chase.done[order]][:MOST]
     breakable, unbroken = _huge_budget(chase, some, stream.child("symptoms"))
     return {
         **found,
