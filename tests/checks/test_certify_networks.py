@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from veriward.checks.certify.crown import tightened
 from veriward.checks.certify.decide import Effort, decide
-from veriward.checks.certify.graph import Graph, Unsupported
+from veriward.checks.certify.graph import Graph, Unreadable
 from veriward.checks.certify.ibp import interval
 from veriward.checks.certify.region import Region
 from veriward.checks.certify.trace import read
@@ -200,7 +200,7 @@ class Choosing(nn.Module):
     ],
 )
 def test_what_is_not_understood_is_refused_by_name(net: nn.Module, named: str) -> None:
-    with pytest.raises(Unsupported, match=named):
+    with pytest.raises(Unreadable, match=named):
         read(net.eval(), torch.zeros(3, 4))
 
 

@@ -97,23 +97,28 @@ def _least(case: Tiny, y: int, k: int, pad: float) -> float | None:
             say({inputs + i: radii[i], i: -1.0}, -clean[i], np.inf)
             say({inputs + i: radii[i], i: 1.0}, clean[i], np.inf)
         say({inputs + i: 1.0 for i in range(inputs)}, -np.inf, 1.0)
-    before, begin, d, h = list(range(inputs)), 2 * inputs, low, high
+    before, begin, down, up = list(range(inputs)), 2 * inputs, low, high
     for (weight, bias), count in zip(weights[:-1], units, strict=True):
-        middle, radius = weight @ (d + h) / 2 + bias, np.abs(weight) @ (h - d) / 2
-        d, h = middle - radius - pad, middle + radius + pad
+        middle, radius = weight @ (down + up) / 2 + bias, np.abs(weight) @ (up - down) / 2
+        down, up = middle - radius - pad, middle + radius + pad
         for j in range(count):
             a, sign = begin + j, begin + count + j
-            ends_high[a] = max(h[j], 0.0)
+            ends_high[a] = max(up[j], 0.0)
             row = {at: -w for at, w in zip(before, weight[j], strict=True)}
-            if h[j] <= 0:
+            if up[j] <= 0:
                 ends_high[a] = 0.0
                 continue
-            say({a: 1.0, **row}, bias[j], np.inf if d[j] < 0 else bias[j])  # a >= z, or a = z
-            if d[j] < 0:
-                say({a: 1.0, **row, sign: -d[j]}, -np.inf, bias[j] - d[j])  # a <= z - l (1 - sign)
-                say({a: 1.0, sign: -h[j]}, -np.inf, 0.0)  # a <= h sign
+            say({a: 1.0, **row}, bias[j], np.inf if down[j] < 0 else bias[j])  # a >= z, or a = z
+            if down[j] < 0:
+                say({a: 1.0, **row, sign: -down[j]}, -np.inf, bias[j] - down[j])  # a <= z - down (1 - sign)
+                say({a: 1.0, sign: -up[j]}, -np.inf, 0.0)  # a <= up sign
                 whole[sign] = ends_high[sign] = 1.0
-        before, begin, d, h = list(range(begin, begin + count)), begin + 2 * count, np.maximum(d, 0), np.maximum(h, 0)
+        before, begin, down, up = (
+            list(range(begin, begin + count)),
+            begin + 2 * count,
+            np.maximum(down, 0),
+            np.maximum(up, 0),
+        )
     weight, bias = weights[-1]
     cost = np.zeros(size)
     cost[before] = weight[y] - weight[k]

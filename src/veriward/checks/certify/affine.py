@@ -15,6 +15,7 @@ from torch.nn import functional
 Shape = tuple[int, ...]
 CONVOLVE = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 TRANSPOSE = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
+EMPTY = torch.empty(0)  # where an operator was built without what it needs
 DENSE = 1 << 18  # entries up to which a convolution is applied backward as a matrix, which is faster in float64
 
 
@@ -71,7 +72,7 @@ class Affine:
 class Dense(Affine):
     """A matrix on the last axis, (out, in)."""
 
-    weight: Tensor = field(default_factory=lambda: torch.empty(0))
+    weight: Tensor = EMPTY
     mixes = True
 
     @property
@@ -109,7 +110,7 @@ class Dense(Affine):
 class Conv(Affine):
     """A convolution, (out, in / groups, *kernel); average pooling is one with a group per channel."""
 
-    weight: Tensor = field(default_factory=lambda: torch.empty(0))
+    weight: Tensor = EMPTY
     before: Shape = ()  # the shape of an input row
     stride: Shape = (1,)
     padding: Shape = (0,)
@@ -174,7 +175,7 @@ class Conv(Affine):
 class Scale(Affine):
     """Each number times its factor, which broadcasts over a row: normalisation, constants, casts. `steps` are rounded."""
 
-    factor: Tensor = field(default_factory=lambda: torch.ones(1))
+    factor: Tensor = EMPTY
     steps: int = 2
 
     @property
@@ -215,7 +216,7 @@ class Take(Affine):
     """Numbers copied from elsewhere in the row: slices, permutations, padding with zeros (-1), nearest upsampling."""
 
     before: Shape = ()
-    index: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))  # (numbers of `shape`,)
+    index: Tensor = EMPTY  # int64 (numbers of `shape`,)
 
     def push(self, *xs: Tensor) -> Tensor:
         """Return the copies."""

@@ -97,10 +97,14 @@ class _Rows:
         """Go from the cheapest method to the dearest."""
         bounds = interval(self.graph, self.region)
         everyone = torch.arange(len(self.y), device=self.y.device)
-        self._bound(bounds, everyone, intervals=True)
-        self._note(EXACT if is_linear(self.graph) else INTERVAL)
+        pairs, steep = self._bound(bounds, everyone, intervals=True)
+        if is_linear(self.graph):  # no bend was in the way, so this was exact
+            self._note(EXACT)
+            self._try(pairs, steep)
+            return self._decided()
+        self._note(INTERVAL)
         self._try_gradients()
-        if is_linear(self.graph) or not bool(self.left.any()):
+        if not bool(self.left.any()):
             return self._decided()
         bounds.settle(self.graph)
         pairs, steep = self._bound(bounds, torch.where(self.left, everyone, -1))

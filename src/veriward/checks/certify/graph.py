@@ -16,7 +16,7 @@ Shape = tuple[int, ...]
 Op = Affine | Relu | MaxPool
 
 
-class Unreadable(Exception):  # noqa: N818 -- names what is so, not what went wrong
+class Unreadable(Exception):  # noqa: N818 -- a reason for a note, which no user meets as an error
     """A network that cannot be bounded; the text names what it has that is not understood."""
 
 

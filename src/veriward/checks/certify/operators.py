@@ -100,9 +100,8 @@ def _convolution(read: _Reader, node: Any, rank: int, stride: Any, padding: Any,
     return read.add(Conv((number,), shape, bias, None, weight, *settings))
 
 
-def _padded(read: _Reader, number: int, sides: list[tuple[int, int]], missing: float = 0.0) -> int:
+def _padded(read: _Reader, number: int, sides: list[tuple[int, int]]) -> int:
     """Pad the last axes of a row with zeros."""
-    assert missing == 0.0
     flat = [side for pair in reversed(sides) for side in pair]
     return _copied(read, number, lambda x: torch.nn.functional.pad(x, flat))
 
@@ -257,8 +256,8 @@ def _normalised(read: _Reader, node: Any, eps: float) -> int:
     offset = 0 * ones if shift is None else read.double(shift)
     number = read.number(node.args[0])
     extra = 2 * (factor * middle).abs()
-    shifted, extra, factor = (part.view(along) for part in (offset - factor * middle, extra, factor))
-    return read.add(Scale((number,), shape, shifted, extra, factor, 12))
+    moved, extra, factor = (part.view(along) for part in ((offset - factor * middle), extra, factor))
+    return read.add(Scale((number,), shape, moved, extra, factor, 12))
 
 
 @told("getitem")
@@ -313,7 +312,7 @@ def _limits(node: Any) -> tuple[float | None, float | None]:
     if "relu6" in name:
         return 0.0, 6.0
     if "hardtanh" in name:
-        return (rest[0] or 0.0 if rest else -1.0), (rest[1] if len(rest) > 1 else 1.0)
+        return (rest[0] if rest else -1.0), (rest[1] if len(rest) > 1 else 1.0)
     first, second = [*rest, None, None][:2]
     if "clamp_max" in name:
         return None, first

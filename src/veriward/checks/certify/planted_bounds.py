@@ -19,8 +19,12 @@ FOLDED = (0.2, 0.55)  # of a network: a bound may be short of the truth, never b
 
 
 def bounds_controls(norms: Sequence[Norm], access: Access, *, table: bool) -> tuple[Control, ...]:
-    """Return for each norm a linear subject of which half the rows stand, the same without budget, and a folded one."""
-    return tuple(control for norm in norms for control in _controls(norm, access, table=table))
+    """Return for each norm a linear subject of which half the rows stand; for the first the same without a budget, too,
+    and a folded one.
+    """
+    first, *others = norms
+    rest = (_controls(norm, access, table=table)[0] for norm in others)
+    return (*_controls(first, access, table=table), *rest)
 
 
 def _controls(norm: Norm, access: Access, *, table: bool) -> tuple[Control, ...]:

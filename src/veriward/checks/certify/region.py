@@ -81,7 +81,8 @@ class Region:
         else:
             best = torch.nn.functional.one_hot(steep.abs().argmax(1), steep.shape[1]).to(steep.dtype)
             share = best * steep.sign()
-        return self.clean - share.view_as(a) * self.radii
+        moved: Tensor = share.view_as(a) * self.radii
+        return self.clean - moved
 
 
 def _spent_l1(steep: Tensor, most: Tensor) -> Tensor:
