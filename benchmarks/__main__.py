@@ -8,7 +8,10 @@ from pathlib import Path
 
 from veriward.run.environment import environment
 
-NAMES = ("judge", "null", "slices", "smoothing", "data_noise", "gate", "fairness", "pii", "scan", "view", "masking")
+NAMES = (
+    *("judge", "null", "slices", "smoothing", "data_noise", "gate", "fairness", "pii", "scan", "view"),
+    *("masking", "evasion", "adult"),
+)
 
 
 def main(names: list[str]) -> int:

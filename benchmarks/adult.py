@@ -2,7 +2,8 @@
 
 Rules: education and education_num say the same, nobody has both a gain and a loss, husbands and wives are married; age, sex,
 race and native country stay. Gains may move by 1000, losses by 100, other numbers by 5 % of their training range. Blind
-attacks know neither rules nor blocks nor immutable columns. Every success is judged by `broken`, in plain Python, apart from the rules of the subject.
+attacks know neither rules nor blocks nor immutable columns. Every success is judged by `broken`, in plain Python, apart from
+the rules of the subject.
 """
 
 import csv

@@ -2,12 +2,13 @@
 
     $TORCHATTACKS benchmarks/evasion_peer.py JOB.json OUT.json
 
-JOB.json: {"models": [{"name", "file", "rows", "eps", "norm"}], "seeds": [0], "steps": [null, 100], "batch": 540, "threads": 1}.
-"file" is a model saved by torch.export or by torch.jit, "rows" a .npz with x (n, c, h, w) in [0, 1] and y (n,). OUT.json: a
-list of {"name", "eps", "norm", "seed", "steps", "robust": [0 or 1 per row], "clean": [...], "cpu_seconds"}.
+JOB.json: {"models": [{"name", "file", "rows", "eps", "norm"}], "seeds": [0], "steps": [null, 100], "queries": null,
+"batch": 540, "threads": 1}. "file" is a model saved by torch.export (.pt2) or by torch.jit, "rows" a .npz with
+x (n, c, h, w) in [0, 1] and y (n,). OUT.json: a list of {"name", "eps", "norm", "seed", "steps", "robust": [0 or 1 per
+row], "clean": [...], "cpu_seconds"}.
 
-torchattacks runs APGD, APGD-T and FAB for 10 steps unless told otherwise; the paper runs them for 100. `steps` null leaves what
-it ships with, a number sets that of its members.
+torchattacks runs APGD, APGD-T and FAB for 10 steps unless told otherwise; the paper runs them for 100. `steps` null
+leaves what it ships with, a number sets that of its members; so `queries`, of Square.
 """
 
 import json
@@ -39,26 +40,29 @@ class Wrapped(torch.nn.Module):
         return self.asked[0](x)
 
 
-def auto_attack(model: Any, norm: str, eps: float, classes: int, seed: int, steps: int | None) -> Any:
+def auto_attack(
+    model: Any, norm: str, eps: float, classes: int, seed: int, effort: tuple[int | None, int | None]
+) -> Any:
     """Return torchattacks' AutoAttack, version standard, on the CPU."""
     import torchattacks
 
-    name = {"linf": "Linf", "l2": "L2"}[norm]
-    attack = torchattacks.AutoAttack(Wrapped(model).eval(), name, eps, "standard", classes, seed)
-    for member in attack._autoattack.attacks if steps else ():
-        if hasattr(member, "steps"):
-            member.steps = steps
+    known = {"linf": "Linf", "l2": "L2"}[norm]
+    attack = torchattacks.AutoAttack(Wrapped(model).eval(), known, eps, "standard", classes, seed)
+    for member in attack._autoattack.attacks:
+        for name, value in zip(("steps", "n_queries"), effort, strict=True):
+            if value and hasattr(member, name):
+                setattr(member, name, value)
     return attack
 
 
-def measured(task: dict[str, Any], seed: int, steps: int | None, batch: int) -> dict[str, Any]:
+def measured(task: dict[str, Any], seed: int, effort: tuple[int | None, int | None], batch: int) -> dict[str, Any]:
     """Attack the rows of one model; wrong rows count as broken."""
     model, data = read_model(task["file"]), np.load(task["rows"])
     x, y = torch.as_tensor(data["x"]), torch.as_tensor(data["y"]).long()
     with torch.no_grad():
         scores = model(x)
     clean = scores.argmax(1) == y
-    attack = auto_attack(model, task["norm"], task["eps"], scores.shape[1], seed, steps)
+    attack = auto_attack(model, task["norm"], task["eps"], scores.shape[1], seed, effort)
     begun, robust = time.process_time(), clean.clone()
     for part in clean.nonzero().squeeze(1).split(batch):
         moved = attack(x[part], y[part])
@@ -70,7 +74,7 @@ def measured(task: dict[str, Any], seed: int, steps: int | None, batch: int) -> 
     return {
         **{k: task[k] for k in ("name", "eps", "norm")},
         "seed": seed,
-        "steps": steps,
+        "steps": effort[0],
         **flags,
         "cpu_seconds": spent,
     }
@@ -88,7 +92,7 @@ def main(job: str, out: str) -> None:
     for task in todo["models"]:
         for seed in todo.get("seeds", [0]):
             for steps in todo.get("steps", [None]):
-                found.append(measured(task, seed, steps, todo.get("batch", 540)))
+                found.append(measured(task, seed, (steps, todo.get("queries")), todo.get("batch", 540)))
                 Path(out).write_text(json.dumps(found), encoding="utf-8")
 
 

@@ -33,6 +33,7 @@ from veriward.run.job import RunJob
 
 POINTS = 0.1
 HONEST_EPS = (0.05, 0.1, EPS)  # where nearly all rows survive, where some do, and that of the corpus
+COSTS = ("cnn", "cnn, robust at .2", "mlp, robust", "batch normalised", "residual, groups")  # models timed
 SECOND_LOOKS = ("one-step", "again", "eot-pgd", "smoothed-pgd")
 Report = dict[str, Any]
 
@@ -110,6 +111,7 @@ def recall(looks: Mapping[str, Report]) -> Report:
         "with_an_alarm": seen,
         "recall": seen / len(due),
         "interval": clopper_pearson(seen, len(due)),
+        "with_an_alarm_or_broken_outright": sum(bool(look["alarms"]) or look["broken_outright"] for look in due),
         "broken_outright": sum(look["broken_outright"] for look in looks.values()),
         "false_robustness_stands": [name for name, look in looks.items() if look["stands"]],
     }
@@ -132,10 +134,10 @@ def false_alarms(models: Mapping[str, tuple[Honest, nn.Module]]) -> Report:
 
 
 def extra(models: Mapping[str, tuple[Honest, nn.Module]]) -> Report:
-    """Return the CPU seconds of the attack with and without all that is done for alarms, over honest models."""
+    """Return the CPU seconds of the attack with and without all that is done for alarms, over some honest models."""
     total = {"with": 0.0, "without": 0.0}
     quiet = patch("veriward.checks.evasion.rows.symptoms", lambda *_: {})
-    for honest, net in models.values():
+    for honest, net in [models[name] for name in COSTS]:
         for eps in HONEST_EPS:
             subject = opened(net, honest.output, eps)
             threat = registry()["evasion/linf"].threats(subject)[0]

@@ -35,8 +35,7 @@ class Defence:
 
 def behind(front: nn.Module, *, random: bool = False, seen: bool = True) -> Built:
     """Return a net behind a front that has no slope; the stand-in leaves the front out."""
-    see = (lambda x: front(x)) if seen else None
-    net = trained(cnn, see=see)
+    net = trained(cnn, see=front if seen else None)
     return Built(fronts.Fronted(front, net).eval(), net, random=random)
 
 

@@ -106,9 +106,9 @@ class ResizePad(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return pictures of the usual size, moved and scaled by chance."""
-        size = int(torch.randint(7, 11, ()))
+        size = int(torch.randint(8, 11, ()))
         big = nn.functional.interpolate(x, size=(size, size), mode="bilinear", align_corners=False)
-        room = 11 - size
+        room = 10 - size
         top, left = int(torch.randint(0, room + 1, ())), int(torch.randint(0, room + 1, ()))
         canvas = nn.functional.pad(big, (left, room - left, top, room - top))
         return nn.functional.interpolate(canvas, size=(8, 8), mode="bilinear", align_corners=False)

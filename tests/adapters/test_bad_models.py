@@ -249,7 +249,7 @@ def test_a_model_with_moods_raises_an_alarm(assess: Assess) -> None:
     dossier = assess(Bent(lambda out, x: out + torch.randn(out.shape, generator=stream) * 0.1))
     evidence = dossier["evasion/linf"].evidence
     assert evidence is not None
-    assert "evasion.random_model" in {alarm.code for alarm in evidence.alarms}
+    assert "evasion.answers_by_chance" in {alarm.code for alarm in evidence.alarms}
     assert dossier["evasion/linf"].verdict != "pass"
 
 

@@ -55,7 +55,7 @@ def test_linear_models_are_certified_exactly_as_far_as_they_stand(classes: int, 
     assert np.array_equal((found.outcomes["certified"] == 1)[sure], (far > eps)[sure])
     assert found.estimates[0].bound == "lower" and found.estimates[0].value == (found.outcomes["certified"] == 1).mean()
     assert [note.code for note in found.assumptions][:1] == ["certify.by_exact"]
-    assert [note.code for note in found.untested] == ["certify.balls_only"]  # no row is left open
+    assert [note.code for note in found.untested] == ["certify.other_norms"]  # no row is left open
 
 
 def test_the_nearest_other_decision_of_a_linear_model_is_a_formula() -> None:

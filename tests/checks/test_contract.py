@@ -46,7 +46,23 @@ def tiny(**model: Any) -> Subject:
     data = {"train": split(), "test": split(), "groups": ["sex"], "favourable": 1}
     bounds = {"kind": "tabular", "bounds": (-50.0, 50.0)}
     told = {"task": "classification", "model": values, "data": data, "input": bounds}
-    return Subject.model_validate({**told, "threat": {"evasion": {"norm": ["linf", "l2", "l1"]}}})
+    return Subject.model_validate({**told, "threat": {"evasion": {"norm": ["linf", "l2", "l1"], "universal": True}}})
+
+
+def pictures() -> Subject:
+    """The same for checks that want pictures."""
+    generator = np.random.default_rng(0)
+    weight = torch.as_tensor(generator.normal(size=(2, 36))).float()
+    x = generator.normal(size=(ROWS, 1, 6, 6)).astype(np.float32)
+    y = (torch.as_tensor(x).flatten(1) @ weight.T).argmax(1).numpy()
+    y[:10] = 1 - y[:10]
+    values = {"live": Linear(weight), "output": "logits"}
+    told = {"task": "classification", "model": values, "data": {"test": (x, y), "train": (x, y)}}
+    told |= {"input": {"kind": "image", "bounds": (-50.0, 50.0)}, "threat": {"evasion": {"patch": 0.15}}}
+    return Subject.model_validate(told)
+
+
+PICTURES = ("evasion/curve", "evasion/patch")
 
 
 @cache
@@ -69,9 +85,13 @@ def opened() -> Opened:
     return open_file()
 
 
+def opened_for(name: str) -> Opened:
+    return open_subject(pictures(), device="cpu") if name in PICTURES else opened()
+
+
 @cache
 def evidence(name: str, seed: int = 0) -> Evidence:
-    return measure_opened(name, opened(), seed=seed)
+    return measure_opened(name, opened_for(name), seed=seed)
 
 
 def written(found: Evidence) -> tuple[str, dict[str, bytes]]:
@@ -117,7 +137,7 @@ class TestEveryCheck:
             canonical(plain(check.settings(budget)))
 
     def test_its_threats_tell_themselves_apart(self, name: str) -> None:
-        threats = CHECKS[name].threats(opened())
+        threats = CHECKS[name].threats(opened_for(name))
         assert threats
         texts = [canonical(plain(threat.to_dict())) for threat in threats]
         assert len(set(texts)) == len(texts)
@@ -167,10 +187,12 @@ class TestEveryCheck:
         assert written(back)[0] == text
 
     def test_the_same_seed_gives_the_same_bytes(self, name: str) -> None:
-        assert written(measure_opened(name, open_file())) == written(evidence(name))
+        assert written(measure_opened(name, opened_for(name) if name in PICTURES else open_file())) == written(
+            evidence(name)
+        )
 
     def test_its_controls_hold(self, name: str) -> None:
-        results = run_controls(CHECKS[name], opened(), Forgetful())
+        results = run_controls(CHECKS[name], opened_for(name), Forgetful())
         assert results
         for result in results:
             assert result.holds, result
@@ -182,7 +204,7 @@ class TestEveryCheck:
         missing = lacks(hard.model, check.needs)
         assert set(missing) == set(check.needs) - {"labels"}
         assert lacks(opened().model, check.needs) == ()
-        assert check.refuse(opened()) is None
+        assert check.refuse(opened_for(name)) is None
 
     def test_it_travels_to_other_processes(self, name: str) -> None:
         assert pickle.loads(pickle.dumps(CHECKS[name])).name == name

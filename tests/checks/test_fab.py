@@ -22,7 +22,7 @@ def spot(norm: str, seed: int) -> tuple[Ball, torch.Tensor, torch.Tensor, torch.
     room = Ball(start, torch.zeros(1, 6).double(), torch.ones(1, 6).double(), radii, norm)  # type: ignore[arg-type]
     slope = torch.as_tensor(draw.normal(size=(1, 6)))
     # far enough that the box is often in the way
-    return room, start, slope, torch.as_tensor(draw.uniform(-1.5, 1.5, size=1))
+    return room, start, slope, torch.as_tensor(draw.uniform(-3, 3, size=1))
 
 
 def shortest(norm: str, room: Ball, slope: np.ndarray, height: float) -> float | None:
@@ -58,7 +58,7 @@ def test_the_way_to_a_plane_is_the_shortest_in_the_box(norm: str) -> None:
         left = float(height + (slope * way).sum())
         seen[truth is None] += 1
         if truth is None:  # the box does not reach so far: its corner is nearest
-            assert torch.equal(end, torch.where(slope * -height.sign() > 0, 1.0, 0.0).double())
+            assert torch.allclose(end, torch.where(slope * -height.sign() > 0, 1.0, 0.0).double())
         else:
             assert abs(left) < 1e-9
             assert float(room.share(end)) == pytest.approx(truth, rel=1e-5, abs=1e-9)
@@ -73,7 +73,7 @@ def test_distances_are_those_of_the_closed_form(classes: int, kind: str, norm: s
     chase = chase_of(opened, norm, float(np.median(distance)))
     points, share = FAB(9, 15).minimal(chase, Stream.of(0, "fab"))
     assert (share.numpy() * np.median(distance) / distance).max() < 1.01
-    assert (share.numpy() * np.median(distance) / distance).min() > 1 - 1e-5
+    assert (share.numpy() * np.median(distance) / distance).min() > 1 - 1e-4  # of float32 scores
     assert not chase.done.any()  # distances are told, and nothing is counted
     assert bool((opened.model.labels(points) != opened.targets["test"]).all())
     assert torch.allclose(chase.whole_ball.share(points), share)
@@ -88,24 +88,24 @@ def test_exactly_the_rows_within_reach_fall(norm: str) -> None:
 
 
 def test_the_box_is_kept_and_restarts_only_help() -> None:
-    x = np.random.default_rng(0).uniform(size=(50, 1, 4, 4)).astype(np.float32)
+    x = np.random.default_rng(0).uniform(size=(24, 1, 4, 4)).astype(np.float32)
     weight = torch.as_tensor(np.random.default_rng(1).normal(size=(3, 16)).astype(np.float32))
     y = (torch.as_tensor(x).flatten(1) @ weight.T).argmax(1).numpy()
     subject = subject_of(Linear(weight), x, y, input={"kind": "image", "bounds": (0.0, 1.0)})
     opened = open_subject(subject, device="cpu")
     for norm in NORMS:
         chase = chase_of(opened, norm, 0.2)
-        points, share = FAB(2, 20).minimal(chase, Stream.of(0, "fab"))
-        _, again = FAB(2, 20, restarts=2).minimal(chase, Stream.of(0, "fab"))
+        points, share = FAB(2, 10).minimal(chase, Stream.of(0, "fab"))
+        _, again = FAB(2, 10, restarts=2).minimal(chase, Stream.of(0, "fab"))
         assert float(points.min()) >= 0
         assert float(points.max()) <= 1
         assert bool((again <= share).all())
-        assert (share.numpy() * 0.2 >= needed(x.reshape(50, -1), weight, y, norm) * (1 - 1e-5)).all()
+        assert (share.numpy() * 0.2 >= needed(x.reshape(24, -1), weight, y, norm) * (1 - 1e-4)).all()
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_company_changes_nothing(norm: str) -> None:
-    opened, distance = linear(4, norm, "image", rows=30)
+    opened, _ = linear(4, norm, "image", rows=30)
     whole = chase_of(opened, norm, 1.0)
     points, share = FAB(3, 6, restarts=2).minimal(whole, Stream.of(0, "fab"))
     for rows in ([7], [20, 2, 11]):
@@ -119,6 +119,7 @@ def test_whole_numbers_stay_whole_and_in_their_ranges(norm: str) -> None:
     draw = np.random.default_rng(3)
     x = draw.integers(0, 20, size=(60, 6)).astype(np.float64)
     weight = torch.as_tensor(draw.normal(size=(3, 6)).astype(np.float32))
+    weight -= weight.mean(1, keepdim=True)  # as many rows of one class as of another
     y = (torch.as_tensor(x).float() @ weight.T).argmax(1).numpy()
     features = {f"x{i}": {"kind": "integer", "range": (0.0, 19.0), "eps": 5.0} for i in range(6)}
     features["x0"]["mutable"] = False

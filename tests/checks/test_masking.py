@@ -136,7 +136,7 @@ def test_a_huge_budget_reaches_the_whole_domain_in_every_norm() -> None:
 
 
 def test_a_huge_budget_convicts_only_rows_that_something_breaks() -> None:
-    x, weight, y = rows_and_weight()
+    x, weight, _ = rows_and_weight()
     features = {f"x{i}": {"mutable": False} for i in range(COLUMNS)} | {"x0": {"eps": EPS}}
     blind = weight.clone()
     blind[:, 0] = 0.0  # what can be moved has no effect: robust, and rightly so
@@ -148,10 +148,10 @@ def test_a_huge_budget_convicts_only_rows_that_something_breaks() -> None:
     assert symptoms(chase, (PGD(5, 1),), STREAM)["breakable"] == 0
     chase = chase_of(Linear(weight), EPS)
     seen = symptoms(chase, (PGD(5, 1),), STREAM)
-    assert seen["breakable"] > 40
+    assert seen["breakable"] > 25
     assert seen["unbroken"] == 0
     seen = symptoms(chase_of(Flat(weight), EPS), (PGD(5, 1),), STREAM)
-    assert seen["breakable"] > 40
+    assert seen["breakable"] > 25
     assert seen["unbroken"] == seen["breakable"]
 
 
@@ -255,8 +255,8 @@ def test_what_raises_which_alarm(item: dict[str, Any], by: dict[int, int], said:
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        (lambda w: Linear(w), set()),
-        (lambda w: Steps(w), {"black_box_beats_white_box", "flat_gradients", "huge_budget_fails"}),
+        (Linear, set()),
+        (Steps, {"black_box_beats_white_box", "flat_gradients", "huge_budget_fails"}),
         (lambda w: Fronted(Detached(), Linear(w)), {"left_the_graph"}),
         (lambda w: Scaled(Linear(w), 200.0, soft=True), {"probabilities_as_logits"}),
         (lambda w: Chance(Linear(w), Linear(w.flip(1))), {"answers_by_chance"}),

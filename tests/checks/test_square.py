@@ -44,8 +44,8 @@ def test_exchanges_stay_in_the_ball_and_spend_it(shape: tuple[int, ...], norm: s
             spent = ball.share(new)
             assert bool((spent <= 1).all())
             assert bool(((new >= ball.low) & (new <= ball.high)).all())
-            if ball is free and shape != (1,):
-                assert bool((spent > 0.999).double().mean() > 0.5)  # opposite signs may cancel now and then
+            if ball is free:
+                assert bool((spent > 0.999).all())
             z = new
 
 
@@ -53,16 +53,17 @@ def test_mass_leaves_one_window_for_the_other() -> None:
     ball = flat_ball(torch.zeros(8, 1, 20, 20), 1.0, "l2")
     z = first(ball, torch.arange(8), STREAM)
     new = exchange(z, ball, torch.arange(8), 0.04, 1, STREAM)
-    moved = (new != z).flatten(1).sum(1)
+    moved = ((new - z).abs() > 1e-6).flatten(1).sum(1)
     assert bool((moved <= 2 * 25).all())  # two windows of five by five, at most
     emptied = ((new == 0) & (z != 0)).flatten(1).sum(1)
     assert int(emptied.max()) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 def test_most_of_what_is_within_reach_falls_and_nothing_else(norm: str) -> None:
     for kind in ("image", "table"):
-        opened, distance = linear(10, norm, kind, rows=60)
+        opened, distance = linear(10, norm, kind, rows=40)
         eps = float(np.median(distance)) * 1.1
         fell = broken(Square(800), chase_of(opened, norm, eps))
         assert not (fell & (distance > eps * (1 + 1e-6))).any()
@@ -72,13 +73,13 @@ def test_most_of_what_is_within_reach_falls_and_nothing_else(norm: str) -> None:
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("kind", ["image", "table"])
 def test_company_changes_nothing(kind: str, norm: str) -> None:
-    opened, distance = linear(4, norm, kind, rows=30)
+    opened, distance = linear(4, norm, kind, rows=24)
     eps = float(np.median(distance))
     whole = chase_of(opened, norm, eps)
-    broken(Square(40), whole)
-    for rows in ([7], [20, 2, 11], list(range(29, 9, -1))):
+    broken(Square(25), whole)
+    for rows in ([7], [20, 2, 11], list(range(23, 9, -1))):
         part = chase_of(opened, norm, eps, rows)
-        broken(Square(40), part)
+        broken(Square(25), part)
         assert torch.equal(part.done, whole.done[rows])
         assert torch.equal(part.found, whole.found[rows])
 
@@ -88,15 +89,16 @@ def test_tables_keep_whole_numbers_and_categories(norm: str) -> None:
     draw = np.random.default_rng(3)
     x = np.column_stack([draw.integers(0, 40, size=(80, 4)), draw.integers(0, 4, size=80)]).astype(np.float64)
     weight = torch.as_tensor(draw.normal(size=(2, 5)).astype(np.float32))
-    weight[1, 4] = weight[0, 4] + 6  # the last column decides much
+    weight[:, :4] -= weight[:, :4].mean(1, keepdim=True)  # as many rows of one class as of the other
+    weight[:, 4] = torch.tensor([3.0, -3.0])
     y = (torch.as_tensor(x).float() @ weight.T).argmax(1).numpy()
     features = {f"x{i}": {"kind": "integer", "range": (0.0, 39.0), "eps": 8.0} for i in range(4)}
     features["x4"] = {"kind": "category", "range": (0.0, 3.0), "change": "any"}
     subject = subject_of(Linear(weight), x, y, input={"kind": "tabular"}, features=features)
     opened = open_subject(subject, device="cpu")
     chase = chase_of(opened, norm, 8.0)
-    fell = broken(Square(200), chase)
-    assert fell.sum() >= 15
+    fell = broken(Square(100), chase)
+    assert fell.sum() >= 10
     assert torch.equal(chase.found, chase.found.round())
     assert bool((chase.whole_ball.share(chase.found) <= 1 + 1e-9).all())
     other = chase.found[:, 4] != chase.clean[:, 4]
@@ -104,10 +106,11 @@ def test_tables_keep_whole_numbers_and_categories(norm: str) -> None:
     assert torch.equal(chase.found[other][:, :4], chase.clean[other][:, :4])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["l2", "l1"])
 def test_scores_alone_are_enough(norm: str) -> None:
     draw = np.random.default_rng(5)
-    x = draw.normal(size=(50, 20)).astype(np.float32)
+    x = draw.normal(size=(30, 20)).astype(np.float32)
     weight = torch.as_tensor(draw.normal(size=(3, 20)).astype(np.float32))
     y = (torch.as_tensor(x) @ weight.T).argmax(1).numpy()
     settings = {"kind": "tabular", "bounds": (-100.0, 100.0)}
@@ -115,5 +118,5 @@ def test_scores_alone_are_enough(norm: str) -> None:
     opened = open_subject(subject, device="cpu")
     distance = needed(x, weight, y, norm)
     eps = float(np.median(distance))
-    fell = broken(Square(600), chase_of(opened, norm, eps))
+    fell = broken(Square(300), chase_of(opened, norm, eps))
     assert fell.sum() >= 0.7 * (distance < eps).sum()

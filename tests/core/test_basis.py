@@ -138,3 +138,14 @@ def test_few_rows_leave_a_high_quantile_open() -> None:
     assert basis.interval(found)[1] == 100.0
     assert basis.p_above(found, 25.0) == 1.0
     assert basis.interval(basis.scaled(found, 50))[1] < 100.0
+
+
+def test_a_quantile_with_infinite_values_is_plain_data() -> None:
+    import json
+
+    from veriward.core.basis.quantiles import quantile_basis
+
+    found = quantile_basis([1.0, 2.0, math.inf, 3.0], 0.5, least=0.0, most=math.inf)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert basis.value(found) == 2.0
+    assert basis.interval(found) == (0.0, math.inf)

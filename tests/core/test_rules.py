@@ -205,7 +205,7 @@ def test_words_stand_in_no_other_place(text: str) -> None:
         Rule.parse("r", text)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(LOGIC, st.lists(VALUES, min_size=1, max_size=4))
 def test_a_violation_is_zero_exactly_where_the_rule_holds(text: str, rows: list[list[float]]) -> None:
     assume(all(any(name in part for name in NAMES) for part in _comparisons(text)))

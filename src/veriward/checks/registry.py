@@ -20,6 +20,8 @@ MODULES = (
     "veriward.checks.evasion.linf",
     "veriward.checks.evasion.l2",
     "veriward.checks.evasion.l1",
+    "veriward.checks.evasion.universal",
+    "veriward.checks.evasion.patch",
     "veriward.checks.leakage.loss",
     "veriward.checks.fairness.groups",
     "veriward.checks.fairness.proxies",

@@ -70,7 +70,8 @@ class BoundRows:
         proved = torch.as_tensor(certified_ball(view, ball, wanted, y=classes, nodes=self.spending.nodes))
         kind = METHODS.index("exact" if view.forest.trees == 1 else "search")
         method = torch.where(proved, kind, 0).to(torch.int8)
-        turned = ~proved & (view.forest.trees == 1)  # exact: what is not proved falls
+        exact = view.forest.trees == 1 and not getattr(opened.domain, "rules", ())
+        turned = ~proved if exact else torch.zeros_like(proved)  # exact: what is not proved falls
         return torch.full((len(y),), np.nan), method, turned
 
 

@@ -2,8 +2,8 @@
 
 The box of a node is split into the leaves of one undecided tree, the one that matters most; nodes whose bound stays
 negative are dropped. Where all trees are decided the sum is exact, so given enough nodes the answer is complete under
-every norm. The search of Devos, Meert & Davis 2021 ("Versatile verification of tree ensembles", arXiv:2010.13880) with
-the bounds of `clique`. Tasks never share nodes, so a task's answer does not depend on its company.
+every norm. Akin to the search of Devos, Meert & Davis 2021 ("Versatile verification of tree ensembles",
+arXiv:2010.13880) with the bounds of `clique`. Tasks never share nodes, so a task's answer does not depend on its company.
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
 A move of one input to another cell changes only the trees that have a leaf which differs from where the row stands in that
 input alone; their leaves, laid over the cells, add up to what every move brings. The neighbours of a leaf tuple in Zhang,
-Zhang & Hsieh 2020 (arXiv:2010.11598), section 3.3, seen from the inputs; there the distance is lowered among them, here
+Zhang & Hsieh 2020 (arXiv:2010.11598), seen from the inputs; there the distance is lowered among them, here
 the sum is raised inside the ball.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from veriward.adapters.trees.forest import Bools, Floats, Ints
-from veriward.checks.certify.clique import Tasks
+from veriward.checks.certify.clique import Longs, Tasks
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ def gains(tasks: Tasks, cells: Ints) -> Gains:
     near = np.nonzero(outside <= 1)  # all inputs fit, or all but one
     counted = inside[near] ^ (outside[near] == 1)[:, None]  # the inputs that may move without leaving the leaf's others
     which, entry = np.nonzero(counted & (feature[near] < tasks.space.costs.boxes.forest.width))
-    t, tree, leaf = (part[which] for part in near)
+    t, tree, leaf = (part[which].astype(np.int64) for part in near)
     at = (t, tree, leaf, entry)
     worth = tasks.value[t, tree, leaf]
     number = tasks.space.set_number[tasks.leaf[t, tree, leaf], entry]
@@ -58,7 +58,7 @@ def _inside(tasks: Tasks, cells: Ints) -> Bools:
     return np.asarray(inside)
 
 
-def _laid(tasks: Tasks, t: Ints, feature: Ints, first: Ints, last: Ints, worth: Floats, number: Ints) -> Floats:
+def _laid(tasks: Tasks, t: Longs, feature: Longs, first: Ints, last: Ints, worth: Floats, number: Ints) -> Floats:
     """Lay the worth of leaves over the cells that lead to them and add up, (tasks, cells)."""
     boxes, sets = tasks.space.costs.boxes, tasks.space.sets
     ordered = np.flatnonzero((number < 0) & (first <= last))

@@ -2,7 +2,7 @@
 
 Each tree alone can reach its best leaf that meets the box; two trees together only two leaves that meet each other too.
 Boxes that meet pair by pair share a point, so cliques of leaves are what inputs can reach. Chen, Zhang, Si, Li, Boning &
-Hsieh 2019 (arXiv:1906.03849), sections 4.1 and 4.2, with cliques of one and two trees; splitting the box further
+Hsieh 2019 (arXiv:1906.03849), with cliques of one and two trees; splitting the box further
 (`branch`) takes the place of their higher levels.
 """
 
@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from veriward.adapters.trees.forest import Bools, Floats, Ints
-from veriward.checks.certify.boxes import Boxes
 from veriward.checks.certify.reach import Costs
 
 Longs = npt.NDArray[np.int64]
@@ -40,8 +39,8 @@ class Nodes:
 
     def and_(self, other: "Nodes") -> "Nodes":
         """Return these nodes and others behind them."""
-        pairs = ((self.task, other.task), (self.first, other.first), (self.last, other.last), (self.sets, other.sets))
-        return Nodes(*(np.concatenate(pair) for pair in pairs))
+        first, last = np.concatenate([self.first, other.first]), np.concatenate([self.last, other.last])
+        return Nodes(np.concatenate([self.task, other.task]), first, last, np.concatenate([self.sets, other.sets]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +98,9 @@ class Tasks:
     def reach(self, nodes: Nodes) -> Bools:
         """Return which leaves meet each node within the budget, (nodes, trees, leaves)."""
         shared = len(self.leaf) == 1 < len(self.row)
-        feature, first, last = (part if shared else part[nodes.task] for part in self.entries)
+        feature, first, last = self.entries
+        if not shared:
+            feature, first, last = feature[nodes.task], first[nodes.task], last[nodes.task]
         width = nodes.first.shape[1]
         at = feature + (np.arange(len(nodes)) * width)[:, None, None, None]
         low, high = nodes.first.take(at), nodes.last.take(at)

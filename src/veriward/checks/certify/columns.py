@@ -6,7 +6,6 @@ is not certified at all.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -73,7 +72,7 @@ class View:
         """The cheapest of the domain's codes that becomes each value."""
         known = self.codes[i]
         same = (known == values[:, None]) | (np.isnan(known) & np.isnan(values)[:, None])
-        return np.where(same, spent, np.inf).argmin(1).astype(np.float64)
+        return np.asarray(np.where(same, spent, np.inf).argmin(1), np.float64)
 
 
 def view_of(opened: Opened) -> View | None:

@@ -1,4 +1,4 @@
-"""The leaves that a row's ball can reach at all: most trees are decided by them, and searches need not look at those again."""
+"""The leaves that a row's ball can reach at all: most trees are decided by them and need no search."""
 
 import numpy as np
 import numpy.typing as npt

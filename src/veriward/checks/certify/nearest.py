@@ -47,6 +47,11 @@ def brackets(costs: Costs, wanted: Wanted, *, nodes: int = NODES, halvings: int 
         below = np.where(np.isfinite(out.upper), out.upper * (1 - CLOSE), 1.0)
         share = share if turn else below
         state.ask(np.flatnonzero(out.lower < below if not turn else more), share, climbs_alone=False)
+    if costs.norm == "linf":
+        # no cell comes into reach between two ranks, so a proof holds up to the next one
+        following = np.minimum((state.ranks <= out.lower[:, None]).sum(1), state.ranks.shape[1] - 1)
+        following = state.ranks[np.arange(n), following] * (1 - CLOSE)
+        out.lower[:] = np.where(out.lower > 0, np.maximum(out.lower, np.minimum(following, 1.0)), 0.0)
     return out
 
 

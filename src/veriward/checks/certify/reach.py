@@ -55,9 +55,9 @@ class Around:
 
     def __getitem__(self, rows: npt.NDArray[np.int64]) -> "Around":
         """Return some of the rows."""
-        parts = (part[rows] for part in (self.clean, self.low, self.high, self.radii))
+        clean, low, high, radii = (part[rows] for part in (self.clean, self.low, self.high, self.radii))
         choices = {j: Choices(c.values, c.spent[rows]) for j, c in self.choices.items()}
-        return Around(*parts, self.norm, self.whole, self.jump, choices)
+        return Around(clean, low, high, radii, self.norm, self.whole, self.jump, choices)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +73,8 @@ class Costs:
 
     def __getitem__(self, rows: npt.NDArray[np.int64]) -> "Costs":
         """Return some of the rows."""
-        parts = (part[rows] for part in (self.spent, self.point, self.home, self.clean))
-        return Costs(self.boxes, self.norm, *parts)
+        spent, point, clean = (part[rows] for part in (self.spent, self.point, self.clean))
+        return Costs(self.boxes, self.norm, spent, point, self.home[rows], clean)
 
     def total(self, shares: Floats, axis: int = -1) -> Floats:
         """Return what cells of several inputs cost together."""

@@ -77,7 +77,7 @@ class Region:
             return torch.where(a > 0, self.low, torch.where(a < 0, self.high, self.clean))
         steep = (a * self.radii).flatten(1)
         if self.norm == "l2":
-            share = steep / steep.norm(dim=1, keepdim=True).clamp(min=1e-300)
+            share: Tensor = steep / steep.norm(dim=1, keepdim=True).clamp(min=1e-300)
         else:
             best = torch.nn.functional.one_hot(steep.abs().argmax(1), steep.shape[1]).to(steep.dtype)
             share = best * steep.sign()

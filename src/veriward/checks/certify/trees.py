@@ -118,7 +118,9 @@ def _tree_of(forest: Forest) -> Ints:
 class Noise(Protocol):
     """What makes further climbs end elsewhere."""
 
-    climbs: int
+    @property
+    def climbs(self) -> int:
+        """How many further climbs there are."""
 
     def draw(self, rows: Longs, tasks: Longs, turn: int) -> Floats:
         """Return factors of gains, (tasks, cells)."""
@@ -126,8 +128,8 @@ class Noise(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Decided:
-    """What is known of rows: `certified` (n,) if nothing in their balls makes them fall; `met` (n,) where `points` (n, width)
-    is expected to. Rows that are neither ran out of search.
+    """What is known of rows: `certified` (n,) if nothing in their balls makes them fall; `met` (n,) where `points`
+    (n, width) are expected to. Rows that are neither ran out of search.
     """
 
     certified: Bools
@@ -237,8 +239,8 @@ class Nearest:
 
 
 def exact(costs: Costs, wanted: Wanted, *, y: Ints | None = None) -> Nearest:
-    """Return the distances of rows to all leaves of one tree in which they fall. Kantchelian, Tygar & Joseph 2016
-    (arXiv:1509.07892) for one tree: boxes are looked at one by one.
+    """Return the distances of rows to all leaves of one tree in which they fall. Chen et al. 2019
+    (arXiv:1906.03849) for one tree: boxes are looked at one by one.
 
     Ties are decided as the model does where leaves hold probabilities, and count as falls otherwise.
     """

@@ -13,7 +13,7 @@ from veriward.checks.evasion.attack import Attack, Reads
 from veriward.checks.evasion.chase import Chase
 from veriward.core.streams import Stream
 
-SHARE = 0.25  # of the survivors, chosen row by row: never by their company
+SHARE = 0.2  # of the survivors, chosen row by row: never by their company
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,10 @@ class _Seen:
         return max(self.right - int(((self.by >= 0) & (self.by < first)).sum()), 1)
 
     @property
+    def votes(self) -> int:
+        return max((int(item.get("votes", 1)) for item in self.items), default=1)
+
+    @property
     def robust(self) -> int:
         return max(self.right - int((self.by >= 0).sum()), 1)
 
@@ -75,9 +79,8 @@ def _rows(seen: _Seen) -> Iterator[Note]:
 
 def _chance(seen: _Seen) -> Iterator[Note]:
     rejected = seen.sum("rejected")
-    votes = max((int(item.get("votes", 1)) for item in seen.items), default=1)
-    if votes > 1:
-        yield note("evasion.answers_by_chance", votes=votes, rows=seen.broken("eot-pgd"))
+    if seen.votes > 1:
+        yield note("evasion.answers_by_chance", votes=seen.votes, rows=seen.broken("eot-pgd"))
     elif seen.any("random") or _clear(rejected, seen.right, 0.01):
         yield note("evasion.random_model")
 
@@ -98,7 +101,7 @@ def _weakness(seen: _Seen) -> Iterator[Note]:
     if _clear(surprise, left, 0.05):
         yield note("evasion.black_box_beats_white_box", rows=surprise, left=left)
     one, left = seen.broken("one-step"), seen.left("one-step")
-    if _clear(one, left, 0.03):
+    if _clear(one, left, 0.03) and seen.votes == 1:  # chance alone breaks rows at a second try
         yield note("evasion.one_step_beats_many", rows=one, left=left)
     again, looked = seen.broken("again"), max(seen.sum("looked_again"), 1)
     if _clear(again, looked, 0.05):

@@ -67,6 +67,13 @@ def drawn(chase: Chase, where: Tensor, stream: Stream, number: int = 0) -> Tenso
     return chase.ball(where).draw(noise.to(chase.clean.dtype))
 
 
+def moved(ball: Ball, z: Tensor, gradient: Tensor, size: float) -> Tensor:
+    """Return z after a step of `size` budgets; under L1, where a budget is few numbers, half as much of the whole way."""
+    if ball.norm == "l1":
+        return ball.toward(z, gradient, min(size / 2, 1.0))
+    return ball.clamp(ball.step(z, gradient, size))
+
+
 def climb(chase: Chase, where: Tensor, z: Tensor, aim: Tensor | None, steps: int, size: Sizes) -> Tensor:
     """Ascend the margin from `z` (lanes, n, ...): several ways at once for each of the rows `where` (n,).
 
@@ -76,6 +83,8 @@ def climb(chase: Chase, where: Tensor, z: Tensor, aim: Tensor | None, steps: int
     run = Lanes(
         where, z.flatten(0, 1), None if aim is None else aim.flatten(), chase.ball(where.repeat(len(z))), len(z)
     )
+    if not len(where):  # a program of one fixed size of batch has no batch of none
+        return run.top
     for step in range(steps):
         candidate = run.ball.project(run.z) if run.ball.whole is not None else run.z
         answer, gradient = chase.slope(candidate, run.many, "margin", run.aim)
@@ -83,7 +92,7 @@ def climb(chase: Chase, where: Tensor, z: Tensor, aim: Tensor | None, steps: int
         if not bool(left.any()):
             return run.top
         # z itself is not rounded: whole numbers would never leave their place by steps of less than a half
-        run.z = run.ball.clamp(run.ball.step(run.z, gradient, size(step)))
+        run.z = moved(run.ball, run.z, gradient, size(step))
         run.compact(left)
     candidate = run.ball.project(run.z)
     run.observe(chase, candidate, chase.ask(candidate, run.many))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from veriward.checks.balls import ROBUSTNESS_ROWS, ball_threats, refusal
-from veriward.checks.contract import Check, Control, Job
+from veriward.checks.contract import Check, Control, Job, Work
 from veriward.checks.evasion.alarms import alarms
 from veriward.checks.evasion.plans import EFFORTS, Effort, plan
 from veriward.checks.sampling import sample
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from veriward.checks.evasion.attack import Attack
     from veriward.core.ball import Norm
     from veriward.core.policy import Budget
+    from veriward.core.streams import Stream
     from veriward.core.subject import Subject
 
 FEWEST_DLR = 4  # classes that the DLR of AutoAttack needs
@@ -36,12 +37,12 @@ class BallCheck(Check):
     norm: ClassVar[Norm]
     version = "2"
     needs = ("labels",)
-    tasks = ("classification", "regression")
-    metrics = (
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "regression")
+    metrics: ClassVar[tuple[str, ...]] = (
         *("attack_success_rate", "clean_accuracy", "robust_accuracy"),
         *("moved_share", "relative_change_p95", "error_increase"),
     )
-    after = ("certify/bounds",)
+    after: ClassVar[tuple[str, ...]] = ("certify/bounds",)
 
     def refuse(self, opened: Opened) -> Note | None:
         """Refuse subjects whose attacker uses other norms, and tables in which nothing can be moved."""
@@ -61,14 +62,29 @@ class BallCheck(Check):
 
         return linear_controls(self.norm, access=opened.access, table=hasattr(opened.domain, "columns"))
 
+    def rows(self, job: Job, effort: Effort) -> np.ndarray[Any, Any]:
+        """Return the numbers of the test rows to measure on, sorted."""
+        return sample(job, ROBUSTNESS_ROWS, len(job.opened.test), effort.rows, shared=True)
+
+    def attacks(self, job: Job, threat: Threat, effort: Effort) -> tuple[Attack, ...]:
+        """Return what attacks the rows, cheapest first; imitations are trained before."""
+        from veriward.checks.evasion.transfer import armed
+
+        return armed(plan(job.opened, self.norm, effort), job, threat)
+
+    def work(self, threat: Threat, stream: Stream, attacks: tuple[Attack, ...]) -> Work:
+        """Return the work on one block of rows of a classifier."""
+        from veriward.checks.evasion.rows import AttackRows
+
+        return AttackRows(threat, stream, attacks)
+
     def run(self, subject: Subject, threat: Threat, *, job: Job) -> Evidence:
         """Attack a seeded sample of the test rows; robust means that no attack of the plan broke the row."""
         from veriward.checks.evasion.farthest import MoveRows
-        from veriward.checks.evasion.rows import AttackRows
 
         opened, effort = job.opened, Effort.of(job.settings)
-        attacks = plan(opened, self.norm, effort)
-        rows = sample(job, ROBUSTNESS_ROWS, len(opened.test), effort.rows, shared=True)
+        attacks = self.attacks(job, threat, effort)
+        rows = self.rows(job, effort)
         proved = _proved(job, threat, rows)
         attacked = rows[~proved | _doubted(job, rows, proved)]
         blocks = _blocks(attacked, BLOCK if opened.format in BATCHED else WHOLE_BLOCK)
@@ -78,7 +94,7 @@ class BallCheck(Check):
             moved = job.map("move", MoveRows(threat, job.stream("attack"), attacks), blocks)
             notes = _assumptions(opened, threat, 0), _untested(attacks, None)
             return moved_evidence(self, threat, opened, rows, moved, attacks, notes)
-        items = job.map("attack", AttackRows(threat, job.stream("attack"), attacks), blocks)
+        items = job.map("attack", self.work(threat, job.stream("attack"), attacks), blocks)
         return _evidence(self, threat, job, rows, attacked, items, attacks)
 
 

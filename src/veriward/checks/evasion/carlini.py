@@ -60,7 +60,7 @@ class CarliniWagner:
             answer, gradient = chase.slope(z, where, "margin")
             fooled |= answer.fooled
             share = ball.share(z)
-            nearer = answer.fooled & (share < reached)
+            nearer = answer.fooled & (share < reached) & (~chase.done[where] | self.nearest)
             if bool(nearer.any()):  # only what is nearer is told, so that the nearest is what remains
                 self._tell(chase, where[nearer], ball[nearer], z[nearer])
                 reached = torch.where(nearer, share, reached)
@@ -72,7 +72,11 @@ class CarliniWagner:
 
     def _tell(self, chase: Chase, where: Tensor, ball: Ball, z: Tensor) -> None:
         candidate = ball.project(z)  # far ones may fool from the rim, too
-        chase.observe(where, candidate, chase.ask(candidate, where))
+        answer = chase.ask(candidate, where)
+        chase.observe(where, candidate, answer)
+        # a row that was broken before gets its nearer success, under the same two conditions
+        holds = answer.fooled & chase.opened.domain.allowed(candidate, chase.clean[where], chase.threat)
+        chase.found[where[holds]] = candidate[holds]
 
 
 class _Path:

@@ -76,11 +76,15 @@ class Chase:
     def ask(self, z: Tensor, where: Tensor) -> Answer:
         """Return what the model says to candidates z for the rows `where`, or what it mostly says."""
         first = self.goal[where].answer(self.raw(z))
-        lucky = first.fooled.nonzero().squeeze(1) if self.votes > 1 else where[:0]
-        if not len(lucky):
+        return self._voted(first, z, where, first.fooled)  # who is not fooled at once is not asked again
+
+    def _voted(self, first: Answer, z: Tensor, where: Tensor, doubtful: Tensor) -> Answer:
+        """Return the first answer, the doubtful rows of which are asked until each has its votes."""
+        again = doubtful.nonzero().squeeze(1) if self.votes > 1 else where[:0]
+        if not len(again):
             return first
-        goal = self.goal[where[lucky]]
-        return confirmed(first, lucky, [goal.answer(self.raw(z[lucky])) for _ in range(self.votes - 1)])
+        goal = self.goal[where[again]]
+        return confirmed(first, again, [goal.answer(self.raw(z[again])) for _ in range(self.votes - 1)])
 
     @cached_property
     def start(self) -> Tensor:
@@ -145,7 +149,8 @@ class Chase:
         where = self.done.nonzero().squeeze(1)
         if len(where):
             z = self.found[where]
-            answer = self.ask(z, where)
+            first = self.goal[where].answer(self.raw(z))
+            answer = self._voted(first, z, where, torch.ones_like(first.fooled))
             still = answer.fooled & self.opened.domain.allowed(z, self.clean[where], self.threat)
             self.rejected += int((~still).sum())
             rounding = still & self._contradicted(z, where, answer)
@@ -156,7 +161,7 @@ class Chase:
     def _contradicted(self, z: Tensor, where: Tensor, answer: Answer) -> Tensor:
         """Return which successes are so thin that float64 decides otherwise, (n,)."""
         thin = answer.fooled & (answer.margin.double() <= THIN * self.start[where].abs())
-        scores = self._twin.scores(z[thin]) if bool(thin.any()) else None
+        scores = self._twin.scores(z[thin]) if bool(thin.any()) and self.votes == 1 else None
         if scores is None:
             return torch.zeros_like(thin)
         thin[thin.clone()] = ~self.goal[where[thin]].answer(scores.to(z.device)).fooled

@@ -30,9 +30,13 @@ MOMENTUM = 0.75  # of APGD and CAPGD
 ENOUGH = 0.75  # of the steps must gain, or the step halves
 
 
-def needs_search(domain: object) -> bool:
-    """Return whether a domain holds what plain attacks cannot keep: rules, or categories and blocks that may move."""
-    if not isinstance(domain, TableDomain):
+def needs_search(opened: "Opened") -> bool:
+    """Return whether a table holds what plain attacks cannot keep: rules, or categories and blocks that may move.
+
+    Bare labels give nothing to search by.
+    """
+    domain, model = opened.domain, opened.model
+    if not isinstance(domain, TableDomain) or not (hasattr(model, "scores") or hasattr(model, "values")):
         return False
     return bool(domain.rules) or any(c.movable and c.kind not in NUMBERS for c in domain.columns)
 

@@ -126,7 +126,7 @@ def _evidence(check: Check, threat: Threat, opened: Opened, rows: Array, joined:
         check.name,
         check.version,
         threat,
-        (*_accuracies(threat, joined), _median(threat, joined)),
+        (_median(threat, joined), *_accuracies(threat, joined)),
         outcomes={"distance": distance},
         rows=len(rows),
         assumptions=advice(opened, threat.knobs["norm"], rows),

@@ -13,7 +13,7 @@ from veriward.checks.balls import ball_threat
 from veriward.checks.evasion.ascent import PGD
 from veriward.checks.evasion.attack import Attack, run_plan
 from veriward.checks.evasion.chase import Chase
-from veriward.checks.evasion.cheapest import shrink
+from veriward.checks.evasion.cheapest import shorten
 from veriward.checks.evasion.rows import begin
 from veriward.checks.evasion.square import Square
 from veriward.core.streams import Stream
@@ -50,7 +50,7 @@ class FindDistances:
         threat = ball_threat(self.threat.knobs["norm"], self.threat.access, size)
         near = Chase(chase.opened, threat, chase.clean[where], chase.goal[where], chase.rows[where])
         run_plan(self._attacks(chase.opened), near, stream)
-        shrink(near)
+        shorten(near)
         near.verify()
         return torch.where(near.done, near.whole_ball.share(near.found) * size, torch.inf)
 

@@ -25,7 +25,7 @@ class EOTPGD:
     reads: ClassVar[Reads] = "gradients"
 
     steps: int = 40
-    restarts: int = 2
+    restarts: int = 3
     draws: int = 8
     every: int = 4
 
@@ -35,6 +35,7 @@ class EOTPGD:
             where = chase.active
             if len(where):
                 self._ascend(chase, where, restart, stream.child(str(restart)))
+                chase.verify()  # narrow majorities are lost again: the next start goes on with them
 
     def _ascend(self, chase: Chase, where: Tensor, restart: int, stream: Stream) -> None:
         ball, z = chase.ball(where), chase.clean[where].clone()

@@ -225,9 +225,8 @@ class _Walk:
     def _keep(self, x: Tensor, keep: Tensor) -> Tensor:
         if bool(keep.all()):
             return x
-        self.where, self.room, self.aim, self.rows = (
-            part[keep] for part in (self.where, self.room, self.aim, self.rows)
-        )
+        self.where, self.aim, self.rows = (part[keep] for part in (self.where, self.aim, self.rows))
+        self.room = self.room[keep]
         return x[keep]
 
     def _above(self, height: Tensor) -> Tensor:

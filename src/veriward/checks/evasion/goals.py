@@ -152,7 +152,8 @@ def dlr(scores: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
     if target is not None and scores.shape[1] > 3:
         spread = order[:, 0] - (order[:, 2] + order[:, 3]) / 2
     margin = margins(scores, y, target)
-    return margin if scores.shape[1] == 2 else margin / (spread + 1e-12)
+    few = scores.shape[1] == 2 or (target is not None and scores.shape[1] == 3)  # with three the ratio would be flat
+    return margin if few else margin / (spread + 1e-12)
 
 
 def comparable(scores: Tensor, output: str) -> Tensor:

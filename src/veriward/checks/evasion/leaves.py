@@ -14,15 +14,29 @@ from torch import Tensor
 
 from veriward.adapters.trees.forest import Floats, Forest
 from veriward.checks.certify.boxes import boxes_of
-from veriward.checks.certify.clique import Longs
+from veriward.checks.certify.climb import climb
+from veriward.checks.certify.clique import Longs, Space
 from veriward.checks.certify.columns import View, view_of
+from veriward.checks.certify.in_reach import begin
 from veriward.checks.certify.reach import Around, Costs, costs_of
-from veriward.checks.certify.trees import Wanted, decide_rows, exact, leaf_points, moves, other_classes, rounding
+from veriward.checks.certify.trees import (
+    STEPS,
+    Wanted,
+    decide_rows,
+    exact,
+    leaf_costs,
+    leaf_points,
+    moves,
+    other_classes,
+    rounding,
+)
 from veriward.checks.evasion.attack import Reads
 from veriward.checks.evasion.chase import Chase
+from veriward.checks.evasion.farthest import Farthest
 from veriward.checks.evasion.goals import Goal, Misclassify, Move
 from veriward.core.streams import Stream
 
+FARTHEST = 8  # leaves of a single tree that are tried on either side of a prediction
 SPREAD = 0.7  # of the factors of gains in further climbs
 
 
@@ -46,10 +60,13 @@ class LeafSearch:
         around = view.around(chase.ball(where))
         costs = costs_of(boxes_of(view.forest, around.whole, around.listed), around)
         proposal = _Proposal(chase, view, around, costs, where)
+        noise = _Noise(stream, chase.rows[where], costs.boxes.cells, self.climbs - 1)
+        if isinstance(chase.goal, Move):
+            self._heights(proposal, wanted, noise)
         if view.forest.trees == 1:
             self._enumerate(proposal, wanted)
         else:
-            self._search(proposal, wanted, stream)
+            self._search(proposal, wanted, noise)
 
     def _enumerate(self, proposal: "_Proposal", wanted: Wanted) -> None:
         """Try the leaves in which rows fall, nearest first."""
@@ -64,12 +81,11 @@ class LeafSearch:
             points = leaf_points(proposal.costs, left, found.leaf[left, turn])
             left = left[~proposal.make(left, points)]
 
-    def _search(self, proposal: "_Proposal", wanted: Wanted, stream: Stream) -> None:
+    def _search(self, proposal: "_Proposal", wanted: Wanted, noise: "_Noise") -> None:
         """Climb and search for sums clearly above zero, then for those that rounding may decide."""
-        margin, rows = rounding(proposal.view.forest), np.arange(len(proposal.where))
-        noise = _Noise(stream, proposal.chase.rows[proposal.where], proposal.costs.boxes.cells, self.climbs - 1)
+        margin = rounding(proposal.view.forest)
         for level in (margin, -margin):
-            left = rows[~proposal.chase.done[proposal.where].cpu().numpy()]
+            left = proposal.left()
             if not len(left):
                 return
             mine = wanted[np.isin(wanted.row, left)]
@@ -77,6 +93,26 @@ class LeafSearch:
             share = np.ones(len(left))
             found = decide_rows(proposal.costs[left], part, share, nodes=self.nodes, level=level, noise=noise[left])
             proposal.make(left[found.met], found.points[found.met])
+
+    def _heights(self, proposal: "_Proposal", wanted: Wanted, noise: "_Noise") -> None:
+        """Climb as far as it goes on either side: how far a prediction moves counts, not only whether it moves enough.
+
+        Of a single tree the farthest leaf in reach is known.
+        """
+        costs, rows = proposal.costs, wanted.row
+        values = wanted.worth(costs.boxes.values)
+        if proposal.view.forest.trees == 1:
+            reached = costs.distance(leaf_costs(costs))[rows] <= 1 + 1e-12
+            order = np.argsort(np.where(reached, -values, np.inf), axis=1, kind="stable").astype(np.int32)
+            for turn in range(min(FARTHEST, order.shape[1])):
+                fits = np.flatnonzero(reached[np.arange(len(rows)), order[:, turn]])
+                proposal.make(rows[fits], leaf_points(costs, rows[fits], order[fits, turn]))
+            return
+        tasks, _ = begin(Space(costs), rows, values, wanted.offset, np.ones(len(rows)))
+        for turn in range(self.climbs):
+            shaken = noise.draw(rows, rows, turn) if turn else None
+            cells, _ = climb(tasks, STEPS, np.inf, shaken)
+            proposal.make(rows, costs.points(rows, cells[:, :-1]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +124,13 @@ class _Proposal:
     around: Around
     costs: Costs
     where: Tensor
+
+    def left(self) -> Longs:
+        """Return which rows are to be broken still, positions among `where`."""
+        done, goal = self.chase.done[self.where], self.chase.goal[self.where]
+        if isinstance(goal, Farthest):
+            done = done | (self.chase.best[self.where] > goal.tolerance)
+        return np.flatnonzero(~done.cpu().numpy())
 
     def make(self, rows: Longs, points: Floats) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Propose points (k, width) for rows (k,) among `where`; return which of them are successes."""

@@ -1,8 +1,8 @@
 """Square attack under L2 and L1: what is spent moves between windows. arXiv:1912.00049, algorithm 3 and section 3.3.
 
-A window of the picture gives up what it spends, and another gets it, with whatever of the budget was unspent: in the shape
-of a bump, of a sign of its own in each channel, on top of what it had. Under L1 (arXiv:2103.01208, section 4) the same with sums in
-place of squares. On tables and vectors random sets of columns take the place of windows.
+A window of the picture gives up what it spends, and another gets it, with whatever of the budget was unspent: in the
+shape of a bump, of a sign of its own in each channel, on top of what it had. Under L1 (arXiv:2103.01208, section 4) the
+same with sums in place of squares. On tables and vectors random sets of columns take the place of windows.
 """
 
 from functools import lru_cache
@@ -81,25 +81,27 @@ def exchange(z: Tensor, ball: Ball, rows: Tensor, share: float, query: int, stre
     else:
         layers = delta.reshape(len(z), 1, -1)
         into, out_of, shape = _sets((ball.high > ball.low).flatten(1), ball.norm, rows, share, query, stream)
-    moved = _moved(layers, into.to(z.dtype), out_of.to(z.dtype), shape.to(z.dtype), ball.norm).view_as(z)
-    # no more mass than there was: only the box can be in the way
-    trial = ball.clean + ball.reach * ball.radii * moved
-    trial = torch.minimum(torch.maximum(trial, ball.low), ball.high)
+    into, out_of, shape = (part.to(z.dtype) for part in (into, out_of, shape))
+    moved = _moved(layers, into, out_of, shape, ball.norm, ball.reach.reshape(-1, 1)).view_as(z)
+    # no more mass than there is: only the box can be in the way
+    trial = torch.minimum(torch.maximum(ball.clean + ball.radii * moved, ball.low), ball.high)
     return trial if ball.jump is None else _alone(trial, ball, rows, query, stream)
 
 
-def _moved(delta: Tensor, into: Tensor, out_of: Tensor, shape: Tensor, norm: str) -> Tensor:
+def _moved(delta: Tensor, into: Tensor, out_of: Tensor, shape: Tensor, norm: str, all_of_it: Tensor) -> Tensor:
     """Return delta (n, layers, m) with a share of what `out_of` spends, and what nobody does, moved into `into`.
 
     Each layer keeps what it spent; what nobody spent is shared by all alike.
     """
     power, layers = 1 if norm == "l1" else 2, delta.shape[1]
-    here, new = _unit(delta * into, norm), _unit(shape * into, norm)
+    new = _unit(shape * into, norm)
+    both = new + _unit(delta * into, norm)
+    both = torch.where(_size(both, norm)[..., None] > 1e-3, both, new)  # a single number would go out by its opposite
     left = delta * (1 - torch.maximum(into, out_of))
     spent = _size(delta, norm) ** power
-    unspent = (1 - spent.sum(1, keepdim=True)).clamp(min=0) / layers
+    unspent = (all_of_it**power - spent.sum(1, keepdim=True)).clamp(min=0) / layers
     mass = (unspent + spent - _size(left, norm) ** power).clamp(min=0) ** (1 / power)
-    return left + _unit(here + new, norm) * mass[..., None]
+    return left + _unit(both, norm) * mass[..., None]
 
 
 def _unit(values: Tensor, norm: str) -> Tensor:

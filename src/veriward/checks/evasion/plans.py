@@ -37,24 +37,63 @@ EFFORTS: Mapping[str, Effort] = {
 
 def plan(opened: "Opened", norm: "Norm", effort: Effort) -> "tuple[Attack, ...]":
     """Return the attacks on a model as far as the attacker may reach it."""
-    from veriward.checks.evasion.adaptive import adaptive
-    from veriward.checks.evasion.constrained import needs_search, table_attacks
-    from veriward.checks.evasion.search import Search, rounds
-    from veriward.checks.evasion.square import Square
+    if opened.subject.threat.evasion.plan == "strict-autoattack":
+        return _strict(opened, norm)
+    if not any(hasattr(opened.model, way) for way in ("scores", "values")):
+        return _by_labels(effort)
+    return (*_by_structure(opened, effort), *_by_gradients(opened, effort), *_by_scores(opened, effort))
+
+
+def _strict(opened: "Opened", norm: "Norm") -> "tuple[Attack, ...]":
     from veriward.checks.evasion.strict import strict_plan
 
-    if opened.subject.threat.evasion.plan == "strict-autoattack":
-        attacks = strict_plan(
-            norm, len(opened.classes) or 3
-        )  # a prediction moves two ways, as one of three classes does
-        return attacks if hasattr(opened.model, "forward") else tuple(a for a in attacks if a.reads != "gradients")
-    if needs_search(opened.domain) and hasattr(opened.model, "scores"):
-        queries = effort.queries if hasattr(opened.model, "forward") else effort.queries_alone
-        return (*table_attacks(opened, effort.steps, effort.restarts, queries), Square(effort.queries))
-    if hasattr(opened.model, "forward"):
-        return Search(rounds(effort.steps, effort.restarts)), *adaptive(opened, effort), Square(effort.queries)
-    if hasattr(opened.model, "trees"):
-        from veriward.checks.evasion.leaves import LeafSearch
+    attacks = strict_plan(norm, len(opened.classes) or 3)  # a prediction moves two ways, as one of three classes does
+    return attacks if hasattr(opened.model, "forward") else tuple(a for a in attacks if a.reads != "gradients")
 
-        return LeafSearch(climbs=effort.restarts), Square(effort.queries)
-    return *adaptive(opened, effort), Square(effort.queries_alone)
+
+def _by_labels(effort: Effort) -> "tuple[Attack, ...]":
+    """Return a short random search, which margins of plus and minus one do not steer, and the walk on the boundary."""
+    from veriward.checks.evasion.boundary import Boundary
+    from veriward.checks.evasion.square import Square
+
+    return *_imitation(effort), Square(effort.queries), Boundary(effort.queries_alone)
+
+
+def _imitation(effort: Effort) -> "tuple[Attack, ...]":
+    """Return transfer from an imitation of the model, for a thorough budget."""
+    from veriward.checks.evasion.transfer import Transfer
+
+    return (Transfer(),) if effort.rows is None else ()
+
+
+def _by_structure(opened: "Opened", effort: Effort) -> "tuple[Attack, ...]":
+    if not hasattr(opened.model, "trees"):
+        return ()
+    from veriward.checks.evasion.leaves import LeafSearch
+
+    return (LeafSearch(climbs=effort.restarts),)
+
+
+def _by_gradients(opened: "Opened", effort: Effort) -> "tuple[Attack, ...]":
+    from veriward.checks.evasion.adaptive import adaptive
+    from veriward.checks.evasion.constrained import CAPGD, needs_search
+    from veriward.checks.evasion.search import Search, rounds
+
+    if not hasattr(opened.model, "forward"):
+        return adaptive(opened, effort)
+    if needs_search(opened):
+        return CAPGD(effort.steps, effort.restarts), *adaptive(opened, effort)
+    return Search(rounds(effort.steps, effort.restarts)), *adaptive(opened, effort)
+
+
+def _by_scores(opened: "Opened", effort: Effort) -> "tuple[Attack, ...]":
+    """Return the guard behind what reads more of the model, or all there is."""
+    from veriward.checks.evasion.constrained import needs_search
+    from veriward.checks.evasion.moeva import MOEVA
+    from veriward.checks.evasion.square import Square
+
+    white = hasattr(opened.model, "forward") or hasattr(opened.model, "trees")
+    queries = effort.queries if white else effort.queries_alone
+    if needs_search(opened):
+        return MOEVA.of(queries), Square(effort.queries)
+    return (Square(queries),) if white else (*_imitation(effort), Square(queries))

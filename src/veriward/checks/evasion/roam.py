@@ -56,7 +56,7 @@ def _moved(room: Room, z: Tensor, rows: Tensor, query: int, stream: Stream) -> T
     kind, amount = (stream.child(name).uniform(rows, width, query).to(z.dtype) for name in ("kind", "amount"))
     part = torch.where(amount < HOME, 0.0, (amount - HOME) / (1 - HOME))
     home = torch.where(z == ball.clean, ball.clean, ball.clean + part * (z - ball.clean))
-    near = ball.low + amount * (ball.high - ball.low)
+    near = ball.low + (2 * amount - 0.5).clamp(0, 1) * (ball.high - ball.low)  # half of them to an end
     moved = torch.where(picked, torch.where(kind < 0.5, home, near), z)
     if ball.whole is None:
         return moved

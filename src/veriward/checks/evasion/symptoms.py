@@ -18,7 +18,7 @@ from veriward.core.ball import Ball
 from veriward.core.streams import Stream
 from veriward.core.threat import Threat
 
-MOST = 50  # survivors per block that the dearer readings look at
+MOST = 32  # survivors per block that the dearer readings look at
 VOTES = 9  # calls of which the majority decides, where a model answers by chance
 ASKED = 64  # rows asked twice: one tile, so that their company is the same
 NEAR, FAR = 0.02, 0.2  # of the budget: where the slope is compared with the answers
@@ -47,9 +47,10 @@ def symptoms(chase: Chase, attacks: Sequence[Attack], stream: Stream) -> Mapping
     found |= {"saturated": int(_saturated(chase, left).sum()), "looked_again": _looked_again(chase, attacks, stream)}
     if chase.votes > 1 or not any(a.reads == "gradients" for a in attacks) or not chase.whole_ball.can_move:
         return {**found, "compared": 0, "misled": 0, "breakable": 0, "unbroken": 0}
-    order = stream.child("symptoms").uniform(chase.rows[left]).argsort(stable=True)
-    some = left[order[:MOST]]
-    judged, wrong = slopes(chase, some, stream.child("symptoms"))
+    order = stream.child("symptoms").uniform(chase.rows).argsort(stable=True)
+    # slopes are compared on any rows: one that misleads was luck where the row fell all the same
+    judged, wrong = slopes(chase, order[:MOST], stream.child("symptoms"))
+    some = order[~chase.done[order]][:MOST]
     breakable, unbroken = _huge_budget(chase, some, stream.child("symptoms"))
     return {
         **found,

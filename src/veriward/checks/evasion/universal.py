@@ -1,8 +1,9 @@
 """evasion/universal: one change for all rows, found on some rows and measured on others.
 
-Moosavi-Dezfooli et al., 2017 (arXiv:1610.08401), found as in Shafahi et al., 2020 (arXiv:1811.11304), section 3: sign ascent
-of the mean loss, each row's cut off at a ceiling so that rows that have fallen pull no more. Without gradients a random
-search takes its place.
+Moosavi-Dezfooli et al., 2017 (arXiv:1610.08401), found by sign ascent of a mean over rows as in Shafahi et al., 2020
+(arXiv:1811.11304), section 3. They cut each row's loss off so that rows that have fallen pull no more; here a soft step of
+the margin counts the fallen, since with two classes of one size the pulls cancel under theirs. Without gradients a random
+search takes the place of the ascent.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Universal(BallCheck):
     norm = "linf"
     version = "1"
     question = "How far does accuracy fall when an attacker adds one and the same small change to every input?"
+    tasks = ("classification",)
+    metrics = ("attack_success_rate", "clean_accuracy", "robust_accuracy")
 
     def refuse(self, opened: Opened) -> Note | None:
         """Refuse subjects that do not ask for it, and tables whose columns are no continuous numbers."""
@@ -62,7 +65,7 @@ class Universal(BallCheck):
 
     def attacks(self, job: Job, threat: Threat, effort: Effort) -> tuple[Attack, ...]:
         """Return the attack that applies the change found on training rows, or on the other half of the sample."""
-        from veriward.checks.evasion.one_for_all import Everyone, Search
+        from veriward.checks.evasion.one_for_all import Everyone, EveryoneUphill, Search
 
         if job.opened.train is None:
             which, learnt = "test", super().rows(job, effort)[::2]
@@ -71,4 +74,5 @@ class Universal(BallCheck):
             learnt = np.sort(job.stream("learn").generator().permutation(count)[:LEARNT_FROM])
         work = Search(threat, job.stream("search"), which, effort.steps, effort.restarts)
         found = job.map("search", work, [learnt[:LEARNT_FROM].tolist()])[0]
-        return (Everyone(np.asarray(found["change"])),)
+        kind = EveryoneUphill if hasattr(job.opened.model, "forward") else Everyone
+        return (kind(np.asarray(found["change"])),)
