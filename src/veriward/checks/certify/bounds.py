@@ -137,5 +137,5 @@ def _untested(found: Mapping[str, Any]) -> tuple[Note, ...]:
     """Name what lies outside the balls, the rows that stay open, and what an expert would still try on them."""
     correct, proved, turned = (np.asarray(found[name]) == 1 for name in ("correct", "certified", "turned"))
     left = int((correct & ~proved & ~turned).sum())
-    exact = note("certify.other_norms")
-    return (note("certify.left_open", rows=left), exact) if left else (exact,)
+    outside = note("certify.other_norms")
+    return (note("certify.left_open", rows=left), outside) if left else (outside,)
