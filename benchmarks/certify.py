@@ -8,13 +8,14 @@
 """
 
 import time
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
+from tests.checks.tiny_nets import attacked, bounds, exact, tiny
 from torch import Tensor, nn
 
-from tests.checks.tiny_nets import attacked, bounds, exact, tiny
 from veriward.checks.certify.decide import Effort, decide
 from veriward.checks.certify.region import Region
 from veriward.checks.certify.trace import read
@@ -39,7 +40,7 @@ def _tiny() -> dict[str, Any]:
         case = tiny(seed, "linf" if seed % 4 else "l1")
         found, truth = bounds(case), exact(case)
         chain = [found["interval"], found["crown"], found["alpha"], truth, attacked(case)]
-        wrong += [seed] if any(a > b + SLACK for a, b in zip(chain, chain[1:], strict=False)) else []
+        wrong += [seed] if any(a > b + SLACK for a, b in pairwise(chain)) else []
         gaps.append([truth - value for value in chain])
     names = ("interval", "crown", "alpha", "exact", "attack")
     means = dict(zip(names, np.mean(gaps, axis=0).round(5).tolist(), strict=True))
@@ -98,14 +99,14 @@ def _broken(net: nn.Module, ball: Ball, y: Tensor, steps: int = 20) -> Tensor:
     noise = torch.randn(ball.clean.shape, generator=torch.Generator().manual_seed(7))
     for z in (ball.clean, ball.draw(noise)):
         for step in range(steps + 1):
-            z = z.detach().requires_grad_()
+            z = z.detach().requires_grad_()  # noqa: PLW2901 -- the climb goes on from here
             with torch.enable_grad():
                 scores = net(z)
                 margin = scores.gather(1, y[:, None])[:, 0] - scores.scatter(1, y[:, None], -torch.inf).amax(1)
                 (slope,) = torch.autograd.grad(margin.sum(), z)
             broken |= scores.argmax(1) != y
             # the first step goes as far as the budget does: to the corner
-            z = ball.clamp(ball.step(z.detach(), -slope, 2.0 if step == 0 else 0.5 * 0.85**step))
+            z = ball.clamp(ball.step(z.detach(), -slope, 2.0 if step == 0 else 0.5 * 0.85**step))  # noqa: PLW2901
     return broken
 
 

@@ -3,7 +3,7 @@
 `push` gives W x, `spread` |W| r, `pull` carries coefficients backward: a W. All on tensors (n, ...) in float64.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from typing import Any
