@@ -230,7 +230,7 @@ def test_rules_that_are_none_or_that_real_rows_break(rule: str, folder: Path, re
 def test_a_rule_about_texts(folder: Path, refused: Callable[..., str]) -> None:
     table_of_texts(folder)
     (folder / "subject.toml").write_text((folder / "subject.toml").read_text() + '[rules]\nr = "region <= 1"\n')
-    assert "column 'region' holds texts; rules are about numbers" in refused()
+    assert "column 'region' holds texts; compare it with a quoted value" in refused()
 
 
 def test_a_subject_that_is_not_there_or_not_text(folder: Path, refused: Callable[..., str]) -> None:

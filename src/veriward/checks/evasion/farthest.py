@@ -56,7 +56,10 @@ class FarChase(Chase):
         self.up[at], self.down[at] = torch.maximum(self.up[at], there), torch.minimum(self.down[at], there)
         most = there.abs() > self.far[at]
         new = at[most]
-        self.far[new], self.found[new], self.by[new] = there.abs()[most], z[farther][most], self.attack
+        assert isinstance(self.goal, Move)
+        limit, size = self.goal.tolerance[new], there.abs()[most]
+        self.by[new[(self.far[new] <= limit) & (size > limit)]] = self.attack  # who moved it beyond the tolerance first
+        self.far[new], self.found[new] = size, z[farther][most]
         self.best[where] = self.far[where]
         return torch.zeros_like(farther)
 
