@@ -9,7 +9,7 @@ from pathlib import Path
 from veriward.run.environment import environment
 
 NAMES = (
-    *("judge", "null", "slices", "smoothing", "data_noise", "gate", "fairness", "pii", "scan", "view"),
+    *("judge", "null", "slices", "smoothing", "data_noise", "gate", "fairness", "pii", "scan", "view", "certify"),
     *("masking", "evasion", "adult"),
 )
 

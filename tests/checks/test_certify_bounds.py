@@ -1,5 +1,7 @@
 """certify/bounds on subjects: closed forms of linear models, trees, probabilities, refusals, and attacks beside."""
 
+import warnings
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from veriward.checks.certify.trace import read
 from veriward.checks.registry import registry
 from veriward.core.ball import Norm, flat_ball
 from veriward.core.errors import ModelError
+from veriward.core.subject import Subject
 from veriward.run.control import run_controls
 from veriward.run.job import Forgetful
 
@@ -55,7 +58,7 @@ def test_linear_models_are_certified_exactly_as_far_as_they_stand(classes: int, 
     assert np.array_equal((found.outcomes["certified"] == 1)[sure], (far > eps)[sure])
     assert found.estimates[0].bound == "lower" and found.estimates[0].value == (found.outcomes["certified"] == 1).mean()
     assert [note.code for note in found.assumptions][:1] == ["certify.by_exact"]
-    assert [note.code for note in found.untested] == ["certify.other_norms"]
+    assert [note.code for note in found.untested] == ["certify.other_norms"]  # no row is left open
 
 
 def test_the_nearest_other_decision_of_a_linear_model_is_a_formula() -> None:
@@ -202,3 +205,81 @@ def test_controls_tell_the_truth() -> None:
         )
         found = run_controls(check, opened, Forgetful())
         assert len(found) == 5 and all(control.holds for control in found), found
+
+
+def pictures(channels_last: bool) -> np.ndarray[Any, Any]:
+    shape = (40, 8, 8, 1) if channels_last else (40, 1, 8, 8)
+    return np.random.default_rng(0).uniform(size=shape).astype(np.float32)
+
+
+def certified_share(path: Any, x: Any, y: Any) -> float:
+    """The share of rows of a file's model that is certified at a small eps; every row but one is decided correctly."""
+    y = np.array(y)
+    y[0] = (y[0] + 1) % 3  # there are at least two labels, one of them wrong
+    values = {"name": "file", "task": "classification", "model": {"path": str(path)}, "data": {"test": (x, y)}}
+    subject = Subject.model_validate({**values, "input": {"kind": "image", "bounds": (0.0, 1.0)}})
+    opened = open_subject(subject, device="cpu")
+    assert registry()[NAME].refuse(opened) is None
+    found = measure_opened(NAME, opened, ball_threat("linf", "gradients", 0.002))
+    assert found.estimates[1].value == 1 - 1 / len(y)
+    return found.estimates[0].value or 0.0
+
+
+def test_keras_models_are_read(tmp_path: Any) -> None:
+    if find_spec("keras") is None:  # importorskip would import it, on whatever backend
+        pytest.skip("Keras is not installed")
+    from veriward.adapters.keras import keras_on_torch
+
+    keras, x = keras_on_torch(), pictures(True)
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(4, 3, padding="same", activation="relu"),
+            layers.BatchNormalization(),
+            layers.MaxPooling2D(2),
+            layers.Flatten(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Keras hands its weights to numpy in the way of old
+        model.save(tmp_path / "m.keras")
+    assert certified_share(tmp_path / "m.keras", x, model(x).detach().cpu().numpy().argmax(1)) > 0.5
+
+
+def test_onnx_models_are_read(tmp_path: Any) -> None:
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    from veriward.adapters.onnx_graph.graph import read_graph
+    from veriward.adapters.onnx_graph.module import read_module
+
+    generator = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("BatchNormalization", ["c", "s", "b", "m", "v"], ["n"]),
+        helper.make_node("Relu", ["n"], ["r"]),
+        helper.make_node("MaxPool", ["r"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("Gemm", ["f", "g", "h"], ["y"], transB=1),
+    ]
+    drawn_ = {
+        "w": generator.normal(size=(4, 1, 3, 3)),
+        "m": generator.normal(size=4),
+        "g": generator.normal(size=(3, 64)),
+    }
+    fixed = {"b": np.zeros(4), "s": np.ones(4), "v": 2 * np.ones(4), "h": np.zeros(3)}
+    constants = {name: value.astype(np.float32) for name, value in {**drawn_, **fixed}.items()}
+    given = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    ends = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1, 8, 8]),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3]),
+    ]
+    graph = helper.make_graph(nodes, "net", ends[:1], ends[1:], given)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, tmp_path / "m.onnx")
+    read_, x = read_graph(model, "m.onnx"), pictures(False)
+    scores = read_module(read_, read_.inputs[0], "y")(torch.from_numpy(x))
+    assert certified_share(tmp_path / "m.onnx", x, scores.argmax(1).numpy()) > 0.5

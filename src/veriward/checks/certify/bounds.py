@@ -117,15 +117,14 @@ def _outcomes(opened: Opened, rows: Any, found: Mapping[str, Any]) -> dict[str, 
 
 def _assumptions(opened: Opened, found: Mapping[str, Any]) -> tuple[Note, ...]:
     """Say what proved how many rows, and for what the proofs hold."""
-    counts = np.bincount(found["method"], minlength=len(METHODS)).tolist()
+    counts = dict(zip(METHODS, np.bincount(found["method"], minlength=len(METHODS)).tolist(), strict=True))
     forest = opened.network is None
-    if counts[METHODS.index("exact")] == sum(counts[1:]) > 0:
-        notes = [note("certify.by_exact", rows=counts[METHODS.index("exact")])]
+    if counts["exact"] == sum(counts.values()) - counts["none"] > 0:
+        notes = [note("certify.by_exact", rows=counts["exact"])]
     elif forest:
-        notes = [note("certify.by_search", rows=counts[METHODS.index("search")])]
+        notes = [note("certify.by_search", rows=counts["search"])]
     else:
-        interval, crown, alpha = (counts[METHODS.index(name)] for name in ("interval", "crown", "alpha"))
-        notes = [note("certify.by_bounds", interval=interval, crown=crown, alpha=alpha)]
+        notes = [note("certify.by_bounds", interval=counts["interval"], crown=counts["crown"], alpha=counts["alpha"])]
     notes.append(note("certify.rounding_of_trees") if forest else note("certify.rounding"))
     if getattr(opened.domain, "rules", ()):
         notes.append(note("certify.rules_left_out"))
@@ -135,8 +134,8 @@ def _assumptions(opened: Opened, found: Mapping[str, Any]) -> tuple[Note, ...]:
 
 
 def _untested(found: Mapping[str, Any]) -> tuple[Note, ...]:
-    """Name the rows that stay open, and what an expert would still try on them."""
+    """Name what lies outside the balls, the rows that stay open, and what an expert would still try on them."""
     correct, proved, turned = (np.asarray(found[name]) == 1 for name in ("correct", "certified", "turned"))
     left = int((correct & ~proved & ~turned).sum())
-    exact = note("certify.other_norms")
-    return (note("certify.left_open", rows=left), exact) if left else (exact,)
+    outside = note("certify.other_norms")
+    return (note("certify.left_open", rows=left), outside) if left else (outside,)

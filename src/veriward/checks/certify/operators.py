@@ -148,6 +148,7 @@ def _pad(read: _Reader, node: Any) -> int:
 
 
 @told("clone.default", "alias.default", "detach.default", "contiguous.default", "lift_fresh_copy.default")
+@told("_assert_tensor_metadata.default")
 def _same(read: _Reader, node: Any) -> int:
     return read.number(node.args[0])
 
@@ -194,7 +195,7 @@ def _expanded(read: _Reader, number: int, shape: tuple[int, ...]) -> int:
     return _copied(read, number, lambda x: x.view(-1, *missing, *before).expand(-1, *shape))
 
 
-@told("add.Tensor", "add.Scalar", "sub.Tensor", "sub.Scalar", "add_.Tensor")
+@told("add.Tensor", "add.Scalar", "sub.Tensor", "sub.Scalar", "add_.Tensor", "subtract.Tensor")
 def _add(read: _Reader, node: Any) -> int:
     left, right = node.args[:2]
     sign = float(node.kwargs.get("alpha", 1)) * (-1.0 if "sub" in str(node.target) else 1.0)
@@ -213,14 +214,14 @@ def _from(read: _Reader, node: Any) -> int:
     return _scale(read, node, node.args[0], torch.full((1,), -1.0), read.per_row(node.args[1]))
 
 
-@told("mul.Tensor", "mul.Scalar")
+@told("mul.Tensor", "mul.Scalar", "multiply.Tensor")
 def _multiply(read: _Reader, node: Any) -> int:
     left, right = node.args[:2]
     x, other = (left, right) if read.is_live(left) else (right, left)
     return _scale(read, node, x, read.per_row(other))
 
 
-@told("div.Tensor", "div.Scalar")
+@told("div.Tensor", "div.Scalar", "divide.Tensor", "true_divide.Tensor")
 def _divide(read: _Reader, node: Any) -> int:
     if not read.is_live(node.args[0]):
         raise Unreadable("a division by numbers of the row")

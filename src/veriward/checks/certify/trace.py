@@ -156,7 +156,7 @@ class _Reader:
         self.live.add(node.name)
 
     def _checked(self, node: Any, number: int) -> None:
-        value = node.meta["val"]
+        value = node.meta.get("val")  # None for operators that only assert
         if isinstance(value, Tensor):
             self.dtypes.add(value.dtype)
             if value.shape[0] != self.count or tuple(value.shape[1:]) != self.ops[number].shape:
