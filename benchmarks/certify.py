@@ -100,14 +100,14 @@ def _broken(net: nn.Module, ball: Ball, y: Tensor, steps: int = 20) -> Tensor:
     for start in (ball.clean, ball.draw(noise)):
         z = start
         for step in range(steps + 1):
-            z = z.detach().requires_grad_()  # noqa: PLW2901 -- the climb goes on from here
+            z = z.detach().requires_grad_()
             with torch.enable_grad():
                 scores = net(z)
                 margin = scores.gather(1, y[:, None])[:, 0] - scores.scatter(1, y[:, None], -torch.inf).amax(1)
                 (slope,) = torch.autograd.grad(margin.sum(), z)
             broken |= scores.argmax(1) != y
             # the first step goes as far as the budget does: to the corner
-            z = ball.clamp(ball.step(z.detach(), -slope, 2.0 if step == 0 else 0.5 * 0.85**step))  # noqa: PLW2901
+            z = ball.clamp(ball.step(z.detach(), -slope, 2.0 if step == 0 else 0.5 * 0.85**step))
     return broken
 
 
