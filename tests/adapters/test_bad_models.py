@@ -296,8 +296,8 @@ def test_pictures_of_bytes_and_without_a_channel(assess: Assess) -> None:
     by_bounds = assess(flat(), (pixels, KINDS), input={"bounds": (0, 255)})
     inferred = assess(flat(), (pixels, KINDS))
     np.testing.assert_array_equal(robust(by_bounds), robust(inferred))
-    (threat,) = {f.evidence.threat.knobs["eps"] for f in inferred if f.evidence}
-    assert threat == pytest.approx(0.03 * 255)
+    (eps,) = {f.evidence.threat.knobs["eps"] for f in inferred if f.evidence and f.evidence.check == "evasion/linf"}
+    assert eps == pytest.approx(0.03 * 255)
     without = assess(flat(), (IMAGES[:, 0], KINDS))
     np.testing.assert_array_equal(robust(without), robust(assess(flat(), (IMAGES, KINDS))))
 
@@ -335,7 +335,7 @@ def test_a_module_in_training_is_left_as_it_was(assess_with_controls: Assess) ->
     states = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate(), torch.get_num_threads())
     images = IMAGES.copy()
     dossier = assess_with_controls(model, (images, KINDS), train=(images, KINDS), checks=["evasion/*", "leakage/*"])
-    assert {f.verdict for f in dossier} <= {"inconclusive", "fail", "pass"}
+    assert all(f.evidence for f in dossier), "nothing ended in an error"
     assert flags == [(m.training, [p.requires_grad for p in m.parameters()]) for m in model.modules()]
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name

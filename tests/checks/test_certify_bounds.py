@@ -225,6 +225,42 @@ def certified_share(path: Any, x: Any, y: Any) -> float:
     return found.estimates[0].value or 0.0
 
 
+class Branching(nn.Module):
+    """Decides by a sum which of two answers to give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (n, 3)."""
+        scores: torch.Tensor = self.body(x)
+        return scores.flip(1) if bool(x.mean() > 0) else scores
+
+
+@pytest.mark.parametrize("write", [torch.jit.script, lambda net: torch.jit.trace(net, torch.zeros(2, 1, 8, 8))])
+def test_torchscript_programs_are_read(write: Any, tmp_path: Any) -> None:
+    x = pictures(False)
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript itself is
+        first = (nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2))
+        net = nn.Sequential(*first, nn.Flatten(), nn.Linear(64, 3)).eval()
+        write(net).save(str(tmp_path / "m.pt"))
+    assert certified_share(tmp_path / "m.pt", x, net(torch.from_numpy(x)).argmax(1).numpy()) > 0.5
+
+
+def test_a_torchscript_program_that_branches_is_refused(tmp_path: Any) -> None:
+    x = pictures(False)
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(Branching().eval()).save(str(tmp_path / "m.pt"))
+    values = {"name": "file", "task": "classification", "model": {"path": str(tmp_path / "m.pt")}}
+    values |= {"data": {"test": (x, np.arange(40) % 3)}, "input": {"kind": "image", "bounds": (0.0, 1.0)}}
+    refused = registry()[NAME].refuse(open_subject(Subject.model_validate(values), device="cpu"))
+    assert refused is not None and refused.code == "certify.unsupported"
+
+
+
 def test_keras_models_are_read(tmp_path: Any) -> None:
     if find_spec("keras") is None:  # importorskip would import it, on whatever backend
         pytest.skip("Keras is not installed")

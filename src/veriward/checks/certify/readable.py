@@ -16,8 +16,6 @@ def unreadable(opened: Opened) -> Note | None:
     """Return why nothing can be proved of a model, or None."""
     if opened.network is None:
         return None if forest_of(opened) is not None else note("certify.no_network", format=opened.format)
-    if opened.format == "torchscript":
-        return note("certify.torchscript")
     try:
         network_of(opened)
     except Unreadable as error:

@@ -141,7 +141,7 @@ def _sigma(job: Job, threat: Threat, effort: Effort) -> tuple[float, list[Note]]
         return 1.0, [note("smoothing.sigma_fixed")]
     rows = np.sort(job.stream("tuning rows").generator().permutation(len(job.opened.train))[: effort.tuning_rows])
     work = Tune(threat, job.stream("noise"), effort.tuning_draws, effort.draws, effort.alpha)
-    items = job.map("choose the noise", work, [(sigma, rows.tolist()) for sigma in SIGMAS])
+    items = job.map("choose", work, [(sigma, rows.tolist()) for sigma in SIGMAS])
     counts = [item["certified"] for item in items]
     commonest = int(np.bincount(job.opened.targets["train"].cpu().numpy()[rows]).max())
     tried = ", ".join(f"{sigma:g}: {count}" for sigma, count in zip(SIGMAS, counts, strict=True))

@@ -4,6 +4,7 @@ torch.export refuses control flow that depends on numbers, so what is read is wh
 understood is refused by name; nothing is guessed.
 """
 
+import logging
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -57,11 +58,28 @@ def _exported(module: nn.Module, example: Tensor) -> Any:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # about classes that torch has deprecated and still uses
         try:
+            script = getattr(module, "program", None)  # of `adapters/torchscript`
+            if isinstance(script, torch.jit.ScriptModule):
+                module = _converted(script, example)
             program = torch.export.export(_One(module), (example,), strict=False)
             return program.run_decompositions({})  # writes in place become values
         except Exception as error:
             text = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
             raise Unreadable(f"the network cannot be exported by torch.export ({text})") from error
+
+
+def _converted(script: torch.jit.ScriptModule, example: Tensor) -> nn.Module:
+    """Return a TorchScript program as a module that torch.export reads; a branch becomes an operator, refused by name."""
+    from torch._export.converter import TS2EPConverter
+
+    said = logging.getLogger("torch._export.non_strict_utils")  # warns of every size of one
+    level = said.level
+    said.setLevel(logging.ERROR)
+    try:
+        converted: nn.Module = TS2EPConverter(script, (example,)).convert().module()
+        return converted
+    finally:
+        said.setLevel(level)
 
 
 class _Reader:

@@ -161,7 +161,7 @@ def _loss(chase: Chase, where: Tensor, aim: Tensor, z: Tensor) -> tuple[Tensor, 
     with torch.no_grad():
         raw = chase.opened.model.forward(z)  # type: ignore[union-attr]  # asked only where slopes are
     loss = chase.goal[where].loss(raw, "margin", aim).double()
-    return loss, raw.double().abs().nan_to_num(0.0, 0.0, 0.0).flatten(1).amax(1).clamp(max=1e30) + loss.abs()
+    return loss, raw.double().abs().nan_to_num(0.0, 0.0, 0.0).reshape(len(z), -1).amax(1).clamp(max=1e30) + loss.abs()
 
 
 def widened(opened: Opened, threat: Threat, clean: Tensor) -> Threat | None:
