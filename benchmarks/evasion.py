@@ -4,7 +4,8 @@ In one run, on one thread, for each model: `evasion/linf` as a run would have it
 AutoAttack of torchattacks in its own interpreter (TORCHATTACKS=/path/to/python), at the paper's 100 steps; PGD of foolbox
 and Auto-PGD of ART in theirs (FOOLBOX_ART=/path/to/python). A peer without an interpreter is named as missing. Rows:
 EVASION_ROWS, 540 unless set; models: EVASION_MODELS, names with commas; seeds of the standard plan: EVASION_SEEDS, 1 unless
-set.
+set; seeds at which strict-autoattack meets torchattacks row by row: EVASION_STRICT_SEEDS, 1 unless set. A model's figures
+are printed when it is done.
 """
 
 import json
@@ -33,6 +34,7 @@ from veriward.run.job import RunJob
 
 ROWS = int(os.environ.get("EVASION_ROWS", "540"))
 SEEDS = int(os.environ.get("EVASION_SEEDS", "1"))
+STRICT_SEEDS = int(os.environ.get("EVASION_STRICT_SEEDS", "1"))
 NAMES = tuple(filter(None, os.environ.get("EVASION_MODELS", "").split(",")))
 PEERS = {"TORCHATTACKS": "evasion_peer.py", "FOOLBOX_ART": "evasion_peers.py"}
 STEPS, PAIRS = 5, 9  # of the overhead
@@ -97,16 +99,17 @@ def _bare(model: Any, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return torch.autograd.grad(torch.nn.functional.cross_entropy(model(x), y, reduction="sum"), x)[0]
 
 
-def peers(recipes: list[Recipe], folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return by peer and model which rows stayed robust and the CPU seconds; {"missing": why} where one is not there."""
-    job = {"models": [_exported(recipe, folder) for recipe in recipes], "seeds": [0], "steps": [100], "threads": 1}
+def peers(recipe: Recipe, folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return by peer, and seed where it has one, which rows stayed robust and the CPU seconds; a peer not there is empty."""
+    seeds = list(range(STRICT_SEEDS))
+    job = {"models": [_exported(recipe, folder)], "seeds": seeds, "steps": [100], "threads": 1}
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+    found: dict[str, list[dict[str, Any]]] = {}
     for variable, script in PEERS.items():
         path, python = Path(__file__).with_name(script), os.environ.get(variable)
-        if not python or not path.exists():
-            print(f"missing: {variable} names no interpreter" if path.exists() else f"missing: {script}")
-            found[variable.lower()] = {}
+        if not python:
+            print(f"missing: {variable} names no interpreter")
+            found[variable.lower()] = []
             continue
         out = folder / f"{variable}.json"
         subprocess.run([python, str(path), str(folder / "job.json"), str(out)], check=True)
@@ -114,8 +117,9 @@ def peers(recipes: list[Recipe], folder: Path) -> dict[str, dict[str, dict[str, 
             name = item.get("peer", "torchattacks")
             if "missing" in item:
                 print(f"missing: {name}: {item['missing']}")
+                found[name] = []
             else:
-                found.setdefault(name, {})[item["name"]] = {**item, "robust": np.array(item["robust"]) == 1}
+                found.setdefault(name, []).append({**item, "robust": np.array(item["robust"]) == 1})
     return found
 
 
@@ -127,30 +131,37 @@ def _exported(recipe: Recipe, folder: Path) -> dict[str, Any]:
     return {"name": recipe.name, "file": str(file), "rows": str(rows), "eps": recipe.eps, "norm": recipe.norm}
 
 
-def row(recipe: Recipe, others: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any]:
+def row(recipe: Recipe, others: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Return one model's figures, and print them."""
-    standard, strict = measured(recipe), measured(recipe, "strict-autoattack")
-    compared = {
-        "strict": strict,
-        **{name: found[recipe.name] for name, found in others.items() if recipe.name in found},
-    }
-    again = [measured(recipe, seed=seed)["robust"] for seed in range(1, SEEDS)]
+    standard, *again = [measured(recipe, seed=seed) for seed in range(SEEDS)]
+    strict = [measured(recipe, "strict-autoattack", seed) for seed in range(STRICT_SEEDS)]
+    compared = {"strict": strict[0], **{name: found[0] for name, found in others.items() if found}}
     figures: dict[str, Any] = {
         **asdict(recipe),
         "standard": _told(standard),
         "gradients per row": round(standard["gradients"] / ROWS, 1),
         **{name: _told(found) for name, found in compared.items()},
-        "ratio of CPU to strict": standard["cpu_seconds"] / strict["cpu_seconds"],
+        "ratio of CPU to strict": standard["cpu_seconds"] / strict[0]["cpu_seconds"],
         "broken by others alone": {k: int((standard["robust"] & ~v["robust"]).sum()) for k, v in compared.items()},
         "broken by ours alone": {k: int((~standard["robust"] & v["robust"]).sum()) for k, v in compared.items()},
         "alarms": standard["alarms"],
         "overhead of a step": overhead(recipe),
-        "rows that differ by seed": int(sum((other != standard["robust"]) for other in again).astype(bool).sum())
-        if again
-        else None,
+        "rows that differ by seed": [int((other["robust"] != standard["robust"]).sum()) for other in again],
+        "strict and torchattacks by seed": [
+            _side_by_side(ours["robust"], theirs["robust"])
+            for ours, theirs in zip(strict, others.get("torchattacks", ()), strict=False)
+        ],
     }
     print(json.dumps(figures), flush=True)
     return figures
+
+
+def _side_by_side(ours: Any, theirs: Any) -> dict[str, int]:
+    return {
+        "strict": int(ours.sum()),
+        "torchattacks": int(theirs.sum()),
+        "rows that differ": int((ours != theirs).sum()),
+    }
 
 
 def _told(found: dict[str, Any]) -> dict[str, Any]:
@@ -160,16 +171,17 @@ def _told(found: dict[str, Any]) -> dict[str, Any]:
 def run() -> dict[str, Any]:
     """Return every model's figures and the ratios' median and worst, for the family and the held-out models."""
     torch.set_num_threads(1)
-    chosen = {"family": FAMILY, "held out": HELD_OUT}
     result: dict[str, Any] = {"rows": ROWS}
     with tempfile.TemporaryDirectory() as folder:
-        for title, recipes in chosen.items():
+        for title, recipes in {"family": FAMILY, "held out": HELD_OUT}.items():
             models = [recipe for recipe in recipes if not NAMES or recipe.name in NAMES]
-            others = peers(models, Path(folder)) if models else {}
-            rows = [row(recipe, others) for recipe in models]
+            rows, missing = [], set()
+            for recipe in models:
+                others = peers(recipe, Path(folder))
+                missing |= {name for name, found in others.items() if not found}
+                rows.append(row(recipe, others))
             ratios = [figures["ratio of CPU to strict"] for figures in rows]
             summary = {"median ratio": statistics.median(ratios), "worst ratio": max(ratios)} if ratios else {}
-            missing = [name for name, found in others.items() if not found]
-            result[title] = {"models": rows, **summary, "missing": missing}
+            result[title] = {"models": rows, **summary, "missing": sorted(missing)}
             print(title, summary)
     return result

@@ -260,7 +260,6 @@ def test_a_torchscript_program_that_branches_is_refused(tmp_path: Any) -> None:
     assert refused is not None and refused.code == "certify.unsupported"
 
 
-
 def test_keras_models_are_read(tmp_path: Any) -> None:
     if find_spec("keras") is None:  # importorskip would import it, on whatever backend
         pytest.skip("Keras is not installed")
