@@ -9,7 +9,20 @@ from pathlib import Path
 from veriward.run.environment import environment
 
 NAMES = (
-    *("judge", "null", "slices", "smoothing", "data_noise", "gate", "fairness", "pii", "scan", "view", "certify"),
+    *(
+        "judge",
+        "null",
+        "slices",
+        "smoothing",
+        "data_noise",
+        "gate",
+        "fairness",
+        "pii",
+        "scan",
+        "view",
+        "certify",
+        "trees",
+    ),
     *("masking", "evasion", "adult"),
 )
 

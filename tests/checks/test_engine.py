@@ -1,5 +1,6 @@
 """The engine under the attacks: lanes, rounds, memory that runs out, successes by rounding, independence of company."""
 
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -136,6 +137,25 @@ def test_out_of_memory_halves_the_batch_and_changes_no_verdict() -> None:
     search.run(small, STREAM)
     assert torch.equal(small.done, found)
     assert 1 <= small.opened.model.backend.tile <= 20
+
+
+def test_a_search_in_coarse_numbers_counts_only_successes_of_the_model_itself() -> None:
+    exact, coarse = chase_of(network(), 0.1), chase_of(network(), 0.1)
+    section = coarse.opened.subject.threat.evasion.model_copy(update={"search": "bfloat16"})
+    threats = coarse.opened.subject.threat.model_copy(update={"evasion": section})
+    coarse.opened = replace(coarse.opened, subject=coarse.opened.subject.model_copy(update={"threat": threats}))
+    where = exact.active
+    own, _, slope = exact.rise(exact.clean, where)
+    told, _, near = coarse.rise(coarse.clean, where)
+    assert not torch.equal(slope, near)
+    assert slope.dtype == near.dtype
+    assert (slope - near).norm() <= 0.05 * slope.norm()
+    assert torch.equal(told.fooled, own.fooled)
+    for chase in (exact, coarse):
+        Search((Round(8), Round(8, 3))).run(chase, STREAM)
+    asked = coarse.goal[where].answer(coarse.raw(coarse.found))
+    assert torch.equal(asked.fooled, coarse.done), "what counts is what the model decides in its own numbers"
+    assert (exact.done != coarse.done).float().mean() <= 0.02
 
 
 class Rounded(nn.Module):

@@ -145,6 +145,7 @@ class Evasion(Section):
     mask: Any = None  # of eps, in the shape of a row: a .npy file or an array of shares; 0 cannot be touched
     tolerance: str | None = None  # of regression: a prediction moved farther is a success; default "10%"
     plan: Literal["standard", "strict-autoattack"] = "standard"
+    search: Literal["exact", "bfloat16"] = "exact"  # the numbers slopes are computed in; decisions stay the model's own
     universal: bool = False  # also one change for all rows
     patch: float | None = Field(default=None, gt=0, lt=1)  # also a patch of this share of a picture, of any content
     backward: str | None = None  # "module:function" that gives a differentiable stand-in for the model's slopes

@@ -206,6 +206,8 @@ def _assumptions(opened: Opened, threat: Threat, spared: int) -> tuple[Note, ...
             notes.append(note("evasion.default_budget", columns=some(silent)))
     elif opened.subject.threat.evasion.eps is None and "eps" in threat.knobs:
         notes.append(note("evasion.default_eps", eps=threat.knobs["eps"]))
+    if opened.subject.threat.evasion.search == "bfloat16" and hasattr(opened.model, "forward"):
+        notes.append(note("evasion.coarse_search"))
     if opened.subject.threat.evasion.plan == "strict-autoattack" and 0 < len(opened.classes) < FEWEST_DLR:
         notes.append(note("evasion.strict_few_classes", classes=len(opened.classes)))
     return tuple(notes)

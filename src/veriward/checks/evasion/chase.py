@@ -108,15 +108,31 @@ class Chase:
 
         parts = self._differentiated.over(len(z), piece)
         raw, loss, gradient = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
-        return self.goal[where].answer(raw), loss, gradient
+        answer = self.goal[where].answer(raw)
+        return self._sure(answer, z, where) if self._coarse else answer, loss, gradient
 
     def _risen(self, z: Tensor, goal: Goal, kind: Loss, aim: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         with torch.enable_grad():
             x = z.detach().requires_grad_()
-            raw = self.opened.model.forward(x)  # type: ignore[union-attr]  # planned only for gradients
+            with torch.autocast(self.opened.device.type, torch.bfloat16, enabled=self._coarse):
+                raw = self.opened.model.forward(x)  # type: ignore[union-attr]  # planned only for gradients
+            raw = raw.to(z.dtype) if self._coarse else raw
             loss = goal.loss(raw, kind, aim)
             (gradient,) = torch.autograd.grad(loss.sum(), x)
         return raw.detach(), loss.detach(), gradient
+
+    @property
+    def _coarse(self) -> bool:
+        """Whether slopes may be coarse; how far a prediction moves is measured along the way, and is not."""
+        return isinstance(self.goal, Misclassify) and self.opened.subject.threat.evasion.search == "bfloat16"
+
+    def _sure(self, answer: Answer, z: Tensor, where: Tensor) -> Answer:
+        """Return answers of which the successes are the model's own, not those of coarser numbers."""
+        hits = answer.fooled.nonzero().squeeze(1)
+        if len(hits):
+            own = self.goal[where[hits]].answer(self.raw(z[hits]))
+            answer.margin[hits], answer.fooled[hits] = own.margin.to(answer.margin.dtype), own.fooled
+        return answer
 
     def observe(self, where: Tensor, z: Tensor, answer: Answer) -> Tensor:
         """Take note of candidates z for the rows `where`, each row once; return which are new successes, (n,).
