@@ -18,6 +18,7 @@ from veriward.checks.evasion.ascent import PGD
 from veriward.checks.evasion.bpda import SmoothedPGD
 from veriward.checks.evasion.chase import Chase
 from veriward.checks.evasion.eot import EOTPGD
+from veriward.checks.evasion.moeva import MOEVA
 from veriward.checks.evasion.rows import begin
 from veriward.checks.evasion.square import Square
 from veriward.checks.evasion.symptoms import VOTES, listen, slopes, symptoms, widened
@@ -218,7 +219,7 @@ ITEM = {
     **dict.fromkeys(("unbroken", "looked_again", "random", "probabilities_as_logits", "detached"), 0),
     "votes": 1,
 }
-PLAN = (PGD(), OneStep(), EOTPGD(), Square())
+PLAN = (PGD(), OneStep(), EOTPGD(), Square(), MOEVA())
 
 
 @pytest.mark.parametrize(
@@ -230,6 +231,7 @@ PLAN = (PGD(), OneStep(), EOTPGD(), Square())
         ({}, {1: 6}, {"one_step_beats_many"}),
         ({}, {0: 40, 3: 6}, {"black_box_beats_white_box"}),
         ({}, {3: 2}, set()),
+        ({}, {0: 40, 4: 20}, set()),  # categories and whole numbers have no slope to be masked
         ({"breakable": 50, "unbroken": 2}, {}, set()),
         ({"breakable": 50, "unbroken": 3}, {}, {"huge_budget_fails"}),
         ({"flat_gradients": 3}, {}, {"flat_gradients"}),
