@@ -10,6 +10,7 @@ import veriward
 from veriward.adapters.opened import open_subject
 from veriward.checks.balls import ball_threat
 from veriward.checks.evasion.boundary import Boundary
+from veriward.checks.evasion.rays import HALVINGS, RayS, blocks
 from veriward.checks.evasion.rows import begin
 from veriward.checks.evasion.starts import Pool, Room, starts
 from veriward.core.streams import Stream
@@ -137,3 +138,34 @@ def test_labels_alone_from_end_to_end(tmp_path: Any) -> None:
         broken = finding.outcomes["broken"] == 1
     assert (broken <= (need < eps * (1 + 1e-6))).all()
     assert broken[need < eps / 1.1].mean() >= 0.9
+
+
+def test_rays_reach_the_exact_distance_by_labels_alone() -> None:
+    opened, need = world("linf", access="labels")
+    eps = float(np.median(need))
+    broken, need = chased(RayS(1000), opened, "linf", eps, rows=50).done.numpy(), need[:50]
+    assert (broken <= (need < eps * (1 + 1e-6))).all()
+    assert broken[need < eps / 1.1].all()
+
+
+def test_rays_keep_to_their_questions() -> None:
+    opened, _ = world("linf", access="labels")
+    opened.model.counter.take()
+    chased(RayS(200), opened, "linf", 1e-6)
+    most = 200 + HALVINGS + 2  # a search that has begun ends; the clean rows are asked, too
+    assert opened.model.counter.take().queries <= most * len(opened.test)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 64])
+def test_blocks_of_a_pass_cover_every_number_at_every_length(size: int) -> None:
+    found = blocks(size)
+    covered = np.zeros(size, int)
+    lengths = {size: 0}
+    while True:
+        part = next(found)
+        covered[part] += 1
+        lengths[part.stop - part.start] = 1
+        if part == slice(size - 1, size):
+            break
+    assert (covered == covered[0]).all()
+    assert 1 in lengths

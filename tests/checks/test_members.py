@@ -18,6 +18,7 @@ from veriward.checks.evasion.classic import BIM, FGSM, MIM
 from veriward.checks.evasion.deepfool import DeepFool
 from veriward.checks.evasion.estimated import NES, SPSA
 from veriward.checks.evasion.goals import Move
+from veriward.checks.evasion.rays import RayS
 from veriward.checks.evasion.rows import AttackRows, begin
 from veriward.checks.evasion.transfer import Transfer
 from veriward.core.streams import Stream
@@ -160,7 +161,7 @@ def test_batches_change_nothing() -> None:
     y = (torch.as_tensor(x) @ weight.T).argmax(1).numpy()
     subject = subject_of(Linear(weight), x, y, input={"kind": "tabular", "bounds": (-100.0, 100.0)})
     eps = float(np.median(needed(x, weight, y, "linf")))
-    attacks = (MIM(4), DeepFool(4), NES(60))
+    attacks = (MIM(4), DeepFool(4), NES(60), RayS(60))
     found = []
     for size in (1, 32, 500):
         opened = open_subject(subject, device="cpu", batch_size=size)

@@ -40,7 +40,7 @@ def plan(opened: "Opened", norm: "Norm", effort: Effort) -> "tuple[Attack, ...]"
     if opened.subject.threat.evasion.plan == "strict-autoattack":
         return _strict(opened, norm)
     if not any(hasattr(opened.model, way) for way in ("scores", "values")):
-        return _by_labels(effort)
+        return _by_labels(opened, norm, effort)
     return (*_by_structure(opened, effort), *_by_gradients(opened, effort), *_by_scores(opened, effort))
 
 
@@ -51,11 +51,19 @@ def _strict(opened: "Opened", norm: "Norm") -> "tuple[Attack, ...]":
     return attacks if hasattr(opened.model, "forward") else tuple(a for a in attacks if a.reads != "gradients")
 
 
-def _by_labels(effort: Effort) -> "tuple[Attack, ...]":
-    """Return a short random search, which margins of plus and minus one do not steer, and the walk on the boundary."""
+def _by_labels(opened: "Opened", norm: "Norm", effort: Effort) -> "tuple[Attack, ...]":
+    """Return rays and a short walk on the boundary where numbers move freely under L-infinity; else a long walk.
+
+    Measured on four digits networks: with 1000 questions rays break two to three times what the walk breaks. The random
+    search goes before the long walk alone: margins of plus and minus one do not steer it.
+    """
     from veriward.checks.evasion.boundary import Boundary
+    from veriward.checks.evasion.rays import RayS
     from veriward.checks.evasion.square import Square
 
+    columns = getattr(opened.domain, "columns", ())
+    if norm == "linf" and all(c.kind == "numeric" for c in columns if c.movable):
+        return *_imitation(effort), RayS(effort.queries_alone), Boundary(effort.queries)
     return *_imitation(effort), Square(effort.queries), Boundary(effort.queries_alone)
 
 
