@@ -319,6 +319,15 @@ def test_wrong_pictures(assess: Assess) -> None:
         assert wanted in str(told.value)
 
 
+@pytest.mark.parametrize(("norm", "eps", "most"), [("linf", 8.0, "1 "), ("l2", 9.0, "8 "), ("l1", 65.0, "64 ")])
+def test_a_budget_beyond_the_range_is_most_often_in_another_unit(
+    assess: Assess, norm: str, eps: float, most: str
+) -> None:
+    threat = {"evasion": {"norm": norm, "eps": eps}}
+    with pytest.raises(SettingsError, match=f"at most {most}under {norm} .8 of 255 is 0.0314"):
+        assess(flat(), (IMAGES, KINDS), input={"bounds": (0, 1)}, threat=threat)
+
+
 # --- what is the caller's stays as it was
 
 

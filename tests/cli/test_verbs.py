@@ -64,7 +64,9 @@ def test_init_writes_a_subject_that_assess_takes(table: Path, capsys: pytest.Cap
     code, _, message = call(capsys, "init", table / "model.skops", table / "data", "--out", out)
     assert code == 2
     assert "--force" in message
-    code, printed, _ = call(capsys, "assess", out, "--checks", "leakage/*", "--out", table / "drafted.ward")
+    code, printed, _ = call(
+        capsys, "assess", out, "--checks", "leakage/*", "--checks", "data/splits", "--out", table / "drafted.ward"
+    )
     assert code == 0
     assert "leakage/loss" in printed
 

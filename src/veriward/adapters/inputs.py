@@ -1,5 +1,6 @@
 """What the rows are to the model and to an attacker: columns, bounds, kinds; what the subject leaves open is inferred."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,7 +49,21 @@ def build_domain(
     for name, split in (("data.train", train), ("data.test", test)):
         if split is not None:
             domain.check(split.x, name)
+    _check_eps(subject, domain, math.prod(test.x.shape[1:]))
     return domain, train, test
+
+
+def _check_eps(subject: Subject, domain: ArrayDomain, numbers: int) -> None:
+    """Raise SettingsError for a budget that turns any row into any other; most often eps is in another unit."""
+    evasion, width = subject.threat.evasion, domain.high - domain.low
+    most = {"linf": width, "l2": width * math.sqrt(numbers), "l1": width * numbers}
+    for norm in evasion.norm:
+        for eps in evasion.eps or ():
+            if eps > most[norm]:
+                raise SettingsError(
+                    f"threat.evasion.eps = {eps:g}: turns any row into any other, since the bounds are {width:g} apart; "
+                    f"want eps in raw input units, at most {most[norm]:g} under {norm} (8 of 255 is {8 / 255 * width:.3g})"
+                )
 
 
 def _table_domain(

@@ -21,7 +21,9 @@ def assess(
     out: Path | None = typer.Option(
         None, help="The dossier; default: NAME.ward beside subject.toml.", metavar="FILE.ward"
     ),
-    checks: str | None = typer.Option(None, help="Patterns of checks, e.g. 'evasion/*,leakage/loss'; default: all."),
+    checks: list[str] | None = typer.Option(
+        None, metavar="TEXT", help="Patterns of checks, e.g. 'evasion/*,leakage/loss'; default: all."
+    ),
     policy: str | None = typer.Option(
         None, help="The name of a policy (veriward policy list), or a file.", metavar="NAME|FILE.toml"
     ),

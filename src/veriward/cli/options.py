@@ -79,10 +79,10 @@ def painted() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
-def comma_separated(text: str | None) -> list[str] | None:
-    """Return the parts of "a,b"; None stays None.
+def comma_separated(texts: list[str] | None) -> list[str] | None:
+    """Return the parts of "a,b" and of every further text, as an option may be given more than once; None stays None.
 
-    >>> comma_separated("evasion/*, leakage/loss")
-    ['evasion/*', 'leakage/loss']
+    >>> comma_separated(["evasion/*, leakage/loss", "data/pii"])
+    ['evasion/*', 'leakage/loss', 'data/pii']
     """
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+    return None if texts is None else [part.strip() for text in texts for part in text.split(",") if part.strip()]
