@@ -68,7 +68,7 @@ class _CipherSource:
 
     def fill(self, out: NDArray[Any]) -> None:
         """Overwrite a contiguous array of whole numbers with random bits."""
-        self._stream().fill(memoryview(out).cast("B"))
+        self._stream().fill(out.data.cast("B"))
 
     def bits(self, count: int) -> Bits:
         """Return (count,) independent words of 64 random bits."""
