@@ -69,9 +69,13 @@ def geometric(scale: float, size: int, source: Source) -> Integers:
     digits = max(0, math.ceil(math.log2(45 * scale)))
     out = np.zeros(size, np.int64)
     for digit in range(digits):
-        chance = 1 / (1 + math.exp(2.0**digit / scale))
-        out |= coins(chance, size, source).astype(np.int64) << digit
+        out |= coins(digit_chance(digit, scale), size, source).astype(np.int64) << digit
     return out
+
+
+def digit_chance(digit: int, scale: float) -> float:
+    """Return the probability that this binary digit of a geometric draw is 1."""
+    return 1 / (1 + math.exp(2.0**digit / scale))
 
 
 def discrete_laplace(scale: float, size: int, source: Source) -> Integers:

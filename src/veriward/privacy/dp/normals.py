@@ -30,7 +30,7 @@ def fill_normals(out: Float32, draw: Callable[[Words], None], more: MoreBits) ->
     >>> bool(np.isfinite(out).all())
     True
     """
-    size = min(PAIRS, (len(out) + 1) // 2)
+    size = max(1, min(PAIRS, (len(out) + 1) // 2))
     words, scratch = np.empty(4 * size, np.uint32), np.empty(2 * size, np.float32)
     for start in range(0, len(out), 2 * size):
         part = out[start : start + 2 * size]
@@ -76,7 +76,7 @@ def to_half_radii(words: Words, more: MoreBits) -> Float32:
 
 def _edge_exponents(words: Words, bits: NDArray[np.uint64]) -> NDArray[np.float64]:
     """Return -ln u for words near 0 and near 2^32, with 53 more bits each."""
-    fraction = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    fraction, rest = (((b >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53 for b in (bits, ~bits))
     low = (words + fraction) * 2.0**-32
-    high = (np.uint32(0xFFFFFFFF) - words + (1.0 - fraction)) * 2.0**-32  # 1 - u, without the cancellation
+    high = (~words + rest) * 2.0**-32  # 1 - u, without the cancellation
     return np.where(words < EDGE, -np.log(low), -np.log1p(-np.minimum(high, 0.5)))
