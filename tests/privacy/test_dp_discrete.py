@@ -122,7 +122,9 @@ def test_the_steps_of_the_rounded_normal_are_exact() -> None:
 
 def test_rounding_is_that_of_the_exact_product(monkeypatch: pytest.MonkeyPatch) -> None:
     """Follow the words: k, x, acceptance and sign in turn, and round scale (k + x) by whole numbers of any length."""
-    words = [np.array(w, np.uint64) for w in ([0, 2**63, 2**64 - 1], [2**64 - 1, 2**61 + 12345, 7], [0] * 3, [2**63] * 3)]
+    words = [
+        np.array(w, np.uint64) for w in ([0, 2**63, 2**64 - 1], [2**64 - 1, 2**61 + 12345, 7], [0] * 3, [2**63] * 3)
+    ]
 
     class Scripted:
         name = "simulation"

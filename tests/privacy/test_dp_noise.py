@@ -68,7 +68,9 @@ def test_the_key_is_in_no_attribute_and_no_repr(monkeypatch: pytest.MonkeyPatch)
     source = SecureSource()
     assert repr(source) == "SecureSource(cryptographic)"
     seen = [vars(source), vars(source._keystream)]
-    assert not any(key in (value if isinstance(value, bytes | bytearray) else b"") for d in seen for value in d.values())
+    assert not any(
+        key in (value if isinstance(value, bytes | bytearray) else b"") for d in seen for value in d.values()
+    )
 
 
 def test_a_secure_source_takes_no_seed_and_a_simulated_one_says_so() -> None:
@@ -83,9 +85,9 @@ def test_a_simulated_source_repeats_by_name() -> None:
 
 
 def test_importing_the_mechanisms_loads_nothing_heavy() -> None:
-    code = "import sys, veriward.privacy.dp.release; print([m for m in ('torch', 'scipy', 'dp_accounting') if m in sys.modules])"
+    code = "import sys, veriward.privacy.dp.release; print({'torch', 'scipy', 'dp_accounting'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "set()"
 
 
 # -- normals
@@ -175,5 +177,5 @@ def test_a_strided_view_and_a_parameter_are_filled_in_place() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int64])
 def test_other_dtypes_are_refused(dtype: torch.dtype) -> None:
-    with pytest.raises(SettingsError, match="want torch.float32"):
+    with pytest.raises(SettingsError, match="want torch"):
         SecureSource().normal_(torch.zeros(2, dtype=dtype))

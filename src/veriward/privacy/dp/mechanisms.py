@@ -111,7 +111,7 @@ class DiscreteLaplace:
 
     def event(self) -> "DpEvent":
         """Return a DiscreteLaplaceDpEvent."""
-        from dp_accounting import DiscreteLaplaceDpEvent
+        from dp_accounting.dp_event import DiscreteLaplaceDpEvent
 
         return DiscreteLaplaceDpEvent(1 / self.scale, int(self.sensitivity))
 
@@ -130,7 +130,8 @@ class DiscreteLaplace:
 class Laplace:
     """Laplace noise on floats, drawn on a grid. Dwork, McSherry, Nissim & Smith, 2006, proposition 1; Mironov, 2012.
 
-    `sensitivity`: L1, in units of the value, over all `size` numbers released together.
+    `sensitivity`: L1, in units of the value, over all `size` numbers released together. Values beyond 2^60 grid steps are
+    clamped there: 2^44 sensitivities for a single number at epsilon 1, fewer by a factor of `size` for several.
 
     >>> Laplace(sensitivity=2.0, epsilon=1.0).grid
     3.0517578125e-05
@@ -241,7 +242,7 @@ class Gaussian:
 
     def event(self) -> "DpEvent":
         """Return a GaussianDpEvent."""
-        from dp_accounting import GaussianDpEvent
+        from dp_accounting.dp_event import GaussianDpEvent
 
         return GaussianDpEvent(self.steps / self._sensitivity_steps)
 
@@ -294,7 +295,7 @@ class DiscreteGaussian:
 
     def event(self) -> "DpEvent":
         """Return a ZCDpEvent; a Gaussian event is close but proven for the continuous law alone."""
-        from dp_accounting import ZCDpEvent
+        from dp_accounting.dp_event import ZCDpEvent
 
         return ZCDpEvent(self.rho)
 

@@ -287,6 +287,6 @@ def _charged(source: Source | None, charge: Charge | None, *mechanisms: Mechanis
 
 
 def _composed(events: list["DpEvent"]) -> "DpEvent":
-    from dp_accounting import ComposedDpEvent
+    from dp_accounting.dp_event import ComposedDpEvent
 
     return ComposedDpEvent(events)

@@ -51,7 +51,7 @@ class Exponential:
 
     def event(self) -> "DpEvent":
         """Return a ZCDpEvent of rho = epsilon^2 / 8 (Cesar & Rogers, 2021, arXiv:2004.07223: bounded range)."""
-        from dp_accounting import ZCDpEvent
+        from dp_accounting.dp_event import ZCDpEvent
 
         return ZCDpEvent(self.epsilon**2 / 8)
 
@@ -96,7 +96,7 @@ class ReportNoisyMax:
 
     def event(self) -> "DpEvent":
         """Return a ZCDpEvent of rho = epsilon^2 / 2 (Bun & Steinke, 2016, arXiv:1605.02065, proposition 1.4)."""
-        from dp_accounting import ZCDpEvent
+        from dp_accounting.dp_event import ZCDpEvent
 
         return ZCDpEvent(self.epsilon**2 / 2)
 
@@ -155,7 +155,7 @@ class RandomisedResponse:
 
     def event(self) -> "DpEvent":
         """Return a RandomizedResponseDpEvent."""
-        from dp_accounting import RandomizedResponseDpEvent
+        from dp_accounting.dp_event import RandomizedResponseDpEvent
 
         return RandomizedResponseDpEvent(self.chance, self.categories)
 

@@ -74,7 +74,7 @@ class AboveThreshold:
 
     def event(self) -> "DpEvent":
         """Return a ZCDpEvent of rho = epsilon^2 / 2 (Bun & Steinke, 2016, arXiv:1605.02065, proposition 1.4)."""
-        from dp_accounting import ZCDpEvent
+        from dp_accounting.dp_event import ZCDpEvent
 
         return ZCDpEvent(self.epsilon**2 / 2)
 
