@@ -115,9 +115,9 @@ def test_the_steps_of_the_rounded_normal_are_exact() -> None:
     weights = [exact_exp(Decimal(-k * k) / 2) for k in range(30)]
     with localcontext() as context:
         context.prec = 60
-        total = sum(weights)
+        total = sum(weights, Decimal(0))
         for k, found in enumerate(discrete._CUMULATIVE.tolist()):
-            assert abs(Decimal(found) / Decimal(2**64) - sum(weights[: k + 1]) / total) < Decimal(2) ** -50
+            assert abs(Decimal(found) / Decimal(2**64) - sum(weights[: k + 1], Decimal(0)) / total) < Decimal(2) ** -50
 
 
 def test_rounding_is_that_of_the_exact_product(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from veriward.core.errors import BudgetExceeded, DataError, SettingsError
 from veriward.core.streams import Stream
 from veriward.privacy.dp import sparse
 from veriward.privacy.dp.analytic import gaussian_delta, gaussian_multiplier
-from veriward.privacy.dp.mechanisms import DiscreteGaussian, DiscreteLaplace, Gaussian, Laplace
+from veriward.privacy.dp.mechanisms import DiscreteGaussian, DiscreteLaplace, Gaussian, Laplace, Mechanism
 from veriward.privacy.dp.noise import SecureSource, SimulatedSource
 from veriward.privacy.dp.released import LARGEST, slack
 from veriward.privacy.dp.selection import Exponential, RandomisedResponse, ReportNoisyMax
@@ -51,7 +51,7 @@ def test_a_million_laplace_draws_fit_the_exact_pmf() -> None:
     def cdf(x: NDArray[np.float64]) -> NDArray[np.float64]:
         below = np.ceil(x) - 1  # the largest step below the edge
         tail = np.exp(-(np.abs(below) + (below >= 0)) / scale) / (1 + math.exp(-1 / scale))
-        return np.where(below < 0, tail, 1 - tail)
+        return np.asarray(np.where(below < 0, tail, 1 - tail))
 
     assert binned(draws, cdf, scale)
     assert not binned(draws * 1.02, cdf, scale)
@@ -62,7 +62,7 @@ def test_a_million_gaussian_draws_fit_the_exact_pmf() -> None:
     draws = mechanism.release(np.zeros(mechanism.size), source("gaussian")).value / mechanism.grid
 
     def cdf(x: NDArray[np.float64]) -> NDArray[np.float64]:
-        return norm.cdf((np.ceil(x) - 0.5) / mechanism.steps)
+        return np.asarray(norm.cdf((np.ceil(x) - 0.5) / mechanism.steps))
 
     assert binned(draws, cdf, mechanism.steps)
     assert not binned(draws * 1.02, cdf, mechanism.steps)
@@ -128,7 +128,7 @@ def test_the_accountant_reads_the_epsilon_of_the_mechanism_from_its_event() -> N
     from dp_accounting.pld import PLDAccountant
 
     local = NeighboringRelation.REPLACE_ONE
-    cases = [
+    cases: list[tuple[Mechanism, NeighboringRelation, float]] = [
         (DiscreteLaplace(2, 1.3), NeighboringRelation.ADD_OR_REMOVE_ONE, 1e-12),
         (Gaussian(2.0, 1.3, 1e-6), NeighboringRelation.ADD_OR_REMOVE_ONE, 1e-6),
         (RandomisedResponse(4, 1.3), local, 1e-12),

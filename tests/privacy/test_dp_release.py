@@ -73,7 +73,10 @@ def test_sensitivity_by_brute_force(
 ) -> None:
     epsilon = 0.8
     src = source(name)
-    ask = lambda data: statistic(data, epsilon=epsilon, neighbouring=neighbouring, source=src, **options)  # noqa: E731
+
+    def ask(data: Data) -> Released:
+        return statistic(data, epsilon=epsilon, neighbouring=neighbouring, source=src, **options)
+
     moved = max(l1(ask(a), ask(b)) for a, b in pairs(neighbouring))
     assert moved == pytest.approx(closed[neighbouring], rel=1e-4)
     assert len(set(scales)) == 1  # the noise never depends on the data
@@ -88,7 +91,10 @@ def test_sensitivity_of_the_mean_by_brute_force(neighbouring: Neighbouring, scal
     """What is noised is the sum around the middle: recomputed here by hand."""
     steps = release._Steps.of(LOW, HIGH, HIGH - LOW, 0.8)
     middle = (steps.low + steps.high) // 2
-    total = lambda data: int(steps.total(np.array(data, float), middle))  # noqa: E731
+
+    def total(data: Data) -> int:
+        return int(steps.total(np.array(data, float), middle))
+
     moved = max(abs(total(a) - total(b)) for a, b in pairs(neighbouring))
     assert moved == steps.reach(middle, neighbouring)
     assert moved * steps.grid == pytest.approx(2.5 if neighbouring == ADD else 5.0, rel=1e-4)
@@ -105,7 +111,12 @@ def test_epsilon_of_the_quantile_by_brute_force(
     """The exact law over all candidates, for every pair of neighbours."""
     taken: list[NDArray[np.float64]] = []
     monkeypatch.setattr(release, "QUANTILE_BITS", 3)
-    monkeypatch.setattr(selection, "choose", lambda weights, source: taken.append(weights) or 0)
+
+    def take(weights: NDArray[np.float64], source: object) -> int:
+        taken.append(weights)
+        return 0
+
+    monkeypatch.setattr(selection, "choose", take)
     epsilon, src = 0.9, source("quantile")
     grid = 4.0 * 2.0**-3
     first, last = math.ceil(LOW / grid), math.floor(HIGH / grid)
@@ -119,7 +130,7 @@ def test_epsilon_of_the_quantile_by_brute_force(
         assert len(levels) == len(taken[-1])
         weight = dict(zip(levels.tolist(), (taken[-1] / counts).tolist(), strict=True))
         pmf = np.array([weight[b] for b in below.tolist()])
-        return pmf / pmf.sum()
+        return np.asarray(pmf / pmf.sum())
 
     worst = max(float(np.abs(np.log(law(a) / law(b))).max()) for a, b in pairs(neighbouring))
     assert 0.2 * epsilon < worst <= epsilon
@@ -149,7 +160,10 @@ def test_outputs_lie_on_a_grid_that_the_data_do_not_choose() -> None:
 def test_sums_do_not_depend_on_the_order_of_rows() -> None:
     """Float addition does, and a reordered sum can move by more than the sensitivity (Casacuberta et al., 2022)."""
     data = Stream.of(0, "order").generator().uniform(-1, 1, 5001) * 2.0 ** (np.arange(5001) % 3)
-    ask = lambda rows: release.sum(rows, low=-3, high=3, epsilon=1.0, source=source("order")).value  # noqa: E731
+
+    def ask(rows: NDArray[np.float64]) -> Any:
+        return release.sum(rows, low=-3, high=3, epsilon=1.0, source=source("order")).value
+
     assert ask(data) == ask(data[::-1]) == ask(np.sort(data))
 
 

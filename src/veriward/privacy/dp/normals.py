@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-PAIRS = 1 << 15  # pairs worked on at a time: their 24 bytes each stay in the second cache
+PAIRS = 1 << 16  # pairs worked on at a time: fewer lose to the fixed cost of the edges, more to the cache
 EDGE = 1 << 20  # words this near to either end are refined: u below 2^-12 or above 1 - 2^-12
 Words = NDArray[np.uint32]
 Float32 = NDArray[np.float32]
