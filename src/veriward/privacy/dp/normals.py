@@ -66,10 +66,9 @@ def to_half_radii(words: Words, more: MoreBits) -> Float32:
     edge = np.flatnonzero(words + np.uint32(EDGE) < np.uint32(2 * EDGE))  # wraps around: both ends at once
     exponents = _edge_exponents(words[edge], more(len(edge)))
     out = words.view(np.float32)
-    np.copyto(out, words, casting="same_kind")  # apart from the product, which numpy would take in float64
-    np.multiply(out, np.float32(2.0**-32), out=out)
-    out[edge] = 0.5  # zero may not reach the logarithm
-    np.negative(np.log(out, out=out), out=out)
+    np.copyto(out, words, casting="same_kind")
+    out[edge] = 1  # zero may not divide
+    np.log(np.divide(np.float32(2.0**32), out, out=out), out=out)  # ln (1 / u) is positive without another pass
     out[edge] = exponents
     return np.sqrt(out, out=out)
 
