@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -54,6 +55,13 @@ def test_a_forked_child_does_not_repeat_its_parent() -> None:
     os.close(read)
     os.close(write)
     assert len(np.unique(np.concatenate([theirs, ours]))) == 8
+
+
+def test_threads_that_share_a_source_get_different_noise() -> None:
+    source = SecureSource()
+    with ThreadPoolExecutor(4) as pool:
+        words = np.concatenate(list(pool.map(source.bits, [777] * 400)))
+    assert len(np.unique(words)) == len(words)
 
 
 @pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])

@@ -199,6 +199,32 @@ def test_the_ledger_is_charged_before_noise_is_drawn_and_may_refuse() -> None:
             call()
 
 
+def test_nothing_is_charged_for_data_that_cannot_be_read() -> None:
+    def never(event: object, distance: float) -> None:
+        raise AssertionError("charged")
+
+    box: dict[str, Any] = {"charge": never, "epsilon": 1.0}
+    bad: Any = ["a"]
+    calls: list[Callable[[], Released]] = [
+        lambda: release.laplace(math.nan, sensitivity=1.0, **box),
+        lambda: release.laplace(bad, sensitivity=1.0, **box),
+        lambda: release.gaussian([1.0, math.nan], sensitivity=1.0, delta=1e-6, **box),
+        lambda: release.count([[1.0]], **box),
+        lambda: release.sum(bad, low=0, high=1, **box),
+        lambda: release.mean(bad, low=0, high=1, **box),
+        lambda: release.histogram(bad, edges=[0, 1], **box),
+        lambda: release.quantile(bad, q=0.5, low=0, high=1, **box),
+    ]
+    for call in calls:
+        with pytest.raises(DataError):
+            call()
+
+
+def test_a_declared_relation_is_stated() -> None:
+    released = release.laplace(1.0, sensitivity=1.0, epsilon=1.0, neighbouring=REPLACE)
+    assert (released.unit, released.neighbouring) == ("row", REPLACE)
+
+
 def test_a_mean_charges_both_of_its_parts() -> None:
     events: list[Any] = []
     release.mean([1.0], low=0, high=2, epsilon=1.0, charge=lambda event, distance: events.append((event, distance)))

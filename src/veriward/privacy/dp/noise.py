@@ -5,6 +5,7 @@ nobody and takes no seed; the simulated one derives it from a named stream, so t
 """
 
 import os
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
 
 import numpy as np
@@ -45,17 +46,17 @@ class _Keystream:
 
     def __init__(self, key: bytes) -> None:
         self._context: CipherContext = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
-        self._last = bytearray(BLOCK + SPARE)
+        self._lock = Lock()  # the cipher works outside Python's own lock, and refuses two threads at once
 
     def fill(self, out: memoryview) -> None:
-        """Write keystream over `out`, bytes; the last block goes through a buffer, as the cipher wants room to spare."""
+        """Write keystream over `out`, bytes; the last piece goes through a buffer, as the cipher wants room to spare."""
         whole = max(0, len(out) - SPARE) // BLOCK * BLOCK
-        for start in range(0, whole, BLOCK):
-            self._context.update_into(ZEROS, out[start:])
-        for start in range(whole, len(out), BLOCK):
-            size = min(BLOCK, len(out) - start)
-            self._context.update_into(ZEROS[:size], self._last)
-            out[start : start + size] = memoryview(self._last)[:size]
+        last = bytearray(len(out) - whole + SPARE)
+        with self._lock:
+            for start in range(0, whole, BLOCK):
+                self._context.update_into(ZEROS, out[start:])
+            self._context.update_into(bytes(len(out) - whole), last)
+        out[whole:] = memoryview(last)[: len(out) - whole]
 
 
 class _CipherSource:
@@ -113,8 +114,8 @@ os.register_at_fork(after_in_child=_count_fork)
 class SecureSource(_CipherSource):
     """Randomness for production: a key from the operating system's generator, no seed, a new key after a fork.
 
-    Not for two threads at once: the cipher refuses, it never repeats itself. It cannot be copied or pickled, as two
-    copies would draw the same noise, and noise that is known twice protects nothing.
+    Threads may share one. It cannot be copied or pickled: two copies would draw the same noise, and the difference of two
+    releases with the same noise is the truth.
 
     >>> SecureSource()
     SecureSource(cryptographic)

@@ -17,7 +17,14 @@ from veriward.core.errors import DataError, SettingsError
 from veriward.privacy.dp.discrete import below
 from veriward.privacy.dp.mechanisms import DiscreteLaplace, Gaussian, Laplace, Mechanism
 from veriward.privacy.dp.noise import SecureSource, Source
-from veriward.privacy.dp.released import FINE_BITS, Neighbouring, Released, check_epsilon, power_of_two_below
+from veriward.privacy.dp.released import (
+    FINE_BITS,
+    Neighbouring,
+    Released,
+    check_epsilon,
+    numbers_in,
+    power_of_two_below,
+)
 from veriward.privacy.dp.selection import Exponential
 
 if TYPE_CHECKING:
@@ -50,16 +57,23 @@ def outside(values: ArrayLike, *, low: float, high: float) -> Outside:
 
 
 def laplace(
-    value: ArrayLike, *, sensitivity: float, epsilon: float, source: Source | None = None, charge: Charge | None = None
+    value: ArrayLike,
+    *,
+    sensitivity: float,
+    epsilon: float,
+    neighbouring: Neighbouring = Neighbouring.ADD_OR_REMOVE,
+    source: Source | None = None,
+    charge: Charge | None = None,
 ) -> Released:
-    """Return value, a number or an array of them, plus Laplace noise; `sensitivity`: L1 over all numbers together.
+    """Return value, a number or an array of them, plus Laplace noise; `sensitivity`: L1 over all numbers together,
+    under the neighbouring relation that you name.
 
     Raises SettingsError for a sensitivity or an epsilon out of range, DataError for NaN. See `mechanisms.Laplace`.
 
     >>> laplace(3.0, sensitivity=1.0, epsilon=1.0).source
     'cryptographic'
     """
-    mechanism = Laplace(sensitivity, epsilon, _size(value))
+    mechanism = Laplace(sensitivity, epsilon, len(numbers_in(value)), neighbouring)
     return mechanism.release(value, _charged(source, charge, mechanism))
 
 
@@ -69,17 +83,19 @@ def gaussian(
     sensitivity: float,
     epsilon: float,
     delta: float,
+    neighbouring: Neighbouring = Neighbouring.ADD_OR_REMOVE,
     source: Source | None = None,
     charge: Charge | None = None,
 ) -> Released:
-    """Return value, a number or an array of them, plus Gaussian noise; `sensitivity`: L2 over all numbers together.
+    """Return value, a number or an array of them, plus Gaussian noise; `sensitivity`: L2 over all numbers together,
+    under the neighbouring relation that you name.
 
     Raises SettingsError for a sensitivity, epsilon or delta out of range, DataError for NaN. See `mechanisms.Gaussian`.
 
     >>> gaussian([1.0, 2.0], sensitivity=1.0, epsilon=1.0, delta=1e-6).delta
     1e-06
     """
-    mechanism = Gaussian(sensitivity, epsilon, delta, _size(value))
+    mechanism = Gaussian(sensitivity, epsilon, delta, len(numbers_in(value)), neighbouring)
     return mechanism.release(value, _charged(source, charge, mechanism))
 
 
@@ -99,10 +115,10 @@ def count(
     True
     """
     mechanism = DiscreteLaplace(1, epsilon, neighbouring=neighbouring)
-    source = _charged(source, charge, mechanism)
     column = np.asarray(values)
     if column.ndim != 1:
         raise DataError(f"values: have {column.ndim} dimensions; want one column")
+    source = _charged(source, charge, mechanism)
     missing = np.isnan(column).sum() if column.dtype.kind == "f" else 0
     return mechanism.release(len(column) - int(missing), source)
 
@@ -125,11 +141,12 @@ def sum(
     'add-or-remove-one'
     """
     _check_bounds(low, high)
+    column = _column(values)
     reach = max(high, 0.0) - min(low, 0.0) if neighbouring == Neighbouring.REPLACE else max(abs(low), abs(high))
     steps = _Steps.of(low, high, reach, epsilon)
     mechanism = DiscreteLaplace(steps.reach(0, neighbouring), epsilon, grid=steps.grid, neighbouring=neighbouring)
     source = _charged(source, charge, mechanism)
-    return mechanism.release_units(steps.total(_column(values), 0), source)
+    return mechanism.release_units(steps.total(column, 0), source)
 
 
 def mean(
@@ -186,8 +203,8 @@ def histogram(
         raise SettingsError("edges: want at least two finite numbers, each larger than the one before")
     moved = 2 if neighbouring == Neighbouring.REPLACE else 1
     mechanism = DiscreteLaplace(moved, epsilon, len(bins) - 1, neighbouring=neighbouring)
-    source = _charged(source, charge, mechanism)
     column = _column(values)
+    source = _charged(source, charge, mechanism)
     counts, _ = np.histogram(np.clip(column[~np.isnan(column)], bins[0], bins[-1]), bins)
     return mechanism.release(counts, source)
 
@@ -214,10 +231,10 @@ def quantile(
         raise SettingsError(f"q = {q}; want a number between 0 and 1, 0.5 for the median")
     moved = 1.0 if neighbouring == Neighbouring.REPLACE else max(q, 1 - q)
     mechanism = Exponential(moved * (1 + 1e-6), epsilon, neighbouring)  # the rounding of q n in float64
+    column = _column(values)
     source = _charged(source, charge, mechanism)
     grid = power_of_two_below(high - low) * 2.0**-QUANTILE_BITS
     first, last = math.ceil(low / grid), math.floor(high / grid)
-    column = _column(values)
     rows = np.sort(np.clip(np.rint(np.clip(column[~np.isnan(column)], low, high) / grid), first, last)).astype(np.int64)
     ends = np.concatenate([[first - 1], rows, [last]])  # candidates in (ends[j], ends[j + 1]] have j rows below them
     held = np.flatnonzero(np.diff(ends) > 0)
@@ -262,10 +279,6 @@ def _column(values: ArrayLike) -> Numbers:
     return column
 
 
-def _size(value: ArrayLike) -> int:
-    return int(np.size(np.asarray(value)))
-
-
 def _check_bounds(low: float, high: float) -> None:
     if not (math.isfinite(low) and math.isfinite(high)):
         raise SettingsError(f"bounds [{low}, {high}]; want finite ones, known without looking at the data")
@@ -283,7 +296,7 @@ def _charged(source: Source | None, charge: Charge | None, *mechanisms: Mechanis
         events = [mechanism.event() for mechanism in mechanisms]
         distance = math.fsum(mechanism.distance for mechanism in mechanisms)
         charge(events[0] if len(events) == 1 else _composed(events), distance)
-    return source or SecureSource()
+    return SecureSource() if source is None else source
 
 
 def _composed(events: list["DpEvent"]) -> "DpEvent":

@@ -93,16 +93,25 @@ def power_of_two_below(limit: float) -> float:
     return math.ldexp(1.0, math.frexp(limit)[1] - 1)
 
 
+def numbers_in(value: ArrayLike) -> NDArray[np.float64]:
+    """Return `value`, of any shape, as (n,) numbers; raises DataError for what is none, NaN included."""
+    try:
+        numbers = np.asarray(value, np.float64).reshape(-1)
+    except (TypeError, ValueError) as error:
+        raise DataError("value: cannot be read as numbers; want a number or an array of them") from error
+    if np.isnan(numbers).any():
+        raise DataError("value: holds NaN, which noise would not hide; fill or drop missing rows before")
+    return numbers
+
+
 def to_grid(value: ArrayLike, grid: float, size: int) -> NDArray[np.int64]:
     """Return `value`, (size,) or a scalar for size 1, in whole multiples of a grid; rounding happens before the noise.
 
     Raises DataError for another number of values and for NaN, which no noise can hide.
     """
-    numbers = np.asarray(value, np.float64).reshape(-1)
+    numbers = numbers_in(value)
     if len(numbers) != size:
         raise DataError(f"value: {len(numbers)} numbers came; want {size}, the size the mechanism was made for")
-    if np.isnan(numbers).any():
-        raise DataError("value: holds NaN, which noise would not hide; fill or drop missing rows before")
     with np.errstate(over="ignore"):
         return np.rint(np.clip(numbers / grid, -LARGEST, LARGEST)).astype(np.int64)
 
