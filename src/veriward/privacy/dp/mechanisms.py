@@ -191,7 +191,8 @@ class Gaussian:
 
     Value and noise are rounded to the grid apart, which equals rounding their sum since the value lies on the grid:
     post-processing of the Gaussian mechanism, whatever the number of values. `sensitivity`: L2. `delta` is what the
-    release costs in all; the sampler's share is taken off before calibrating.
+    release costs in all; the sampler's share is taken off before calibrating. Values beyond 2^60 grid steps, 2^41 sigma, are
+    clamped there.
 
     >>> mechanism = Gaussian(sensitivity=1.0, epsilon=1.0, delta=1e-6)
     >>> round(mechanism.sigma, 3)
