@@ -1,0 +1,170 @@
+"""Weights whose gradient is a sum over positions of output gradient times input: linear layers and convolutions.
+
+Per row the norm comes from Gram matrices over positions, |G'A|^2 = sum of (AA' * GG') ("ghost norm": Goodfellow, 2015,
+arXiv:1510.01799; Li et al., 2022, arXiv:2110.05679, section 4), or from the gradient written out, whichever is cheaper
+(Bu et al., 2022, arXiv:2205.10683, section 4). What was written out and is small is kept: its weighted sum is then one
+product of a vector and a matrix, and inputs and output gradients are free at once. Else one weighted product of all rows
+follows (Bu et al., 2023, arXiv:2210.00038, section 3).
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import torch
+from torch.nn import functional as F
+from torch import Tensor, nn
+
+from veriward.privacy.dp.clipping.held import Held, Rows, column, erased, square_of
+
+TRAFFIC = 17  # products in the time it takes to write a number, read it for the norm and again for the sum: measured
+KEEP = 2  # numbers of written-out gradient for each number of input and output gradient that they replace
+CHUNK = 1 << 20  # numbers of gradient written out at a time where they are not kept
+CANCELLED = 1e-2  # below this share of its largest possible value a ghost norm has lost digits: written out instead
+
+
+class Form(Protocol):
+    """One bilinear map from inputs and output gradients, rows first, to weight gradients."""
+
+    def rows(self, a: Tensor, g: Tensor) -> Tensor:
+        """Return each row's gradient, (n, *weight shape)."""
+
+    def total(self, a: Tensor, g: Tensor) -> Tensor:
+        """Return the sum of the rows' gradients in one product."""
+
+    def positions(self, a: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a (n, t, d) and g (n, t, p) such that a row's gradient is g' a; groups come between n and t."""
+
+
+def gram(a: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the squared norms of g' a for a (n, ..., t, d), g (n, ..., t, p), and the largest they could be, (n,) each."""
+    aa, gg = a @ a.mT, g @ g.mT
+    # Cauchy and Schwarz bound the sum of products, and with it the rounding error, which is a few units in the last
+    # place of this bound
+    most = torch.linalg.vector_norm(aa.flatten(1), dim=1) * torch.linalg.vector_norm(gg.flatten(1), dim=1)
+    return (aa.mul_(gg)).flatten(1).sum(1), most
+
+
+@dataclass(frozen=True)
+class Outer:
+    """Inputs and output gradients of a layer whose rows' gradients would be too large to keep."""
+
+    form: Form
+    a: Tensor
+    g: Tensor
+    ghost: bool
+
+    def square(self) -> Tensor:
+        """Return squared norms by row, rewritten where rounding has eaten the ghost norm."""
+        if not self.ghost:
+            return self._written(self.a, self.g)
+        a, g = self.form.positions(self.a, self.g)
+        if a.shape[-2] == 1 and a.ndim == 3:
+            return a.square().sum((1, 2)) * g.square().sum((1, 2))
+        found, most = gram(a, g)
+        lost = found < CANCELLED * most
+        if bool(lost.any()):
+            found[lost] = self._written(self.a[lost], self.g[lost])
+        return found
+
+    def _written(self, a: Tensor, g: Tensor) -> Tensor:
+        size = max(1, CHUNK // _sizes(self.form, a, g)[0])
+        parts = zip(a.split(size), g.split(size), strict=True)
+        return torch.cat([square_of(self.form.rows(*part)) for part in parts])
+
+    def total(self, factors: Tensor, bad: Tensor | None) -> Tensor:
+        """Return the weighted sum over rows in one product."""
+        g = erased(self.g, bad)
+        return self.form.total(erased(self.a, bad), g * column(factors, g))
+
+
+def _sizes(form: Form, a: Tensor, g: Tensor) -> tuple[int, int, int]:
+    """Return the numbers in a row's weight gradient, the products for it, and those for its Gram matrices."""
+    if isinstance(form, Convolution):
+        layer, t, groups = form.layer, g[0, 0].numel(), form.layer.groups
+        weight, p = layer.weight.numel(), layer.out_channels
+        d = weight // p
+        return weight, t * weight, t * t * (groups * d + p)
+    t, d, p = a.shape[1], a.shape[2], g.shape[2]
+    return d * p, t * d * p, t * t * (d + p)
+
+
+def outer(form: Form, a: Tensor, g: Tensor) -> Held:
+    """Return what to keep of a layer: the rows written out, or a and g with the cheaper of the two norms."""
+    weight, products, ghost = _sizes(form, a, g)
+    if TRAFFIC * weight <= ghost and weight * len(a) <= KEEP * (a.numel() + g.numel()):
+        return Rows(form.rows(a, g))
+    return Outer(form, a, g, ghost=ghost <= products + TRAFFIC * weight)
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A linear layer: a (n, t, d), g (n, t, p)."""
+
+    def rows(self, a: Tensor, g: Tensor) -> Tensor:
+        """Return each row's gradient."""
+        return g.mT @ a
+
+    def total(self, a: Tensor, g: Tensor) -> Tensor:
+        """Return their sum."""
+        return g.flatten(0, 1).mT @ a.flatten(0, 1)
+
+    def positions(self, a: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both with positions last but one."""
+        return a, g
+
+
+Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution: a (n, c, ...) padded where the layer does not pad with a number of zeros, g (n, p, ...)."""
+
+    layer: Conv
+
+    def padded(self, a: Tensor) -> Tensor:
+        """Return inputs with the layer's padding where torch's backward cannot do it."""
+        if self._native:
+            return a
+        mode = "constant" if self.layer.padding_mode == "zeros" else self.layer.padding_mode
+        return F.pad(a, self.layer._reversed_padding_repeated_twice, mode=mode)
+
+    @property
+    def _native(self) -> bool:
+        return self.layer.padding_mode == "zeros" and not isinstance(self.layer.padding, str)
+
+    @property
+    def _padding(self) -> list[int]:
+        return [int(k) for k in self.layer.padding] if self._native else [0] * len(self.layer.kernel_size)
+
+    def rows(self, a: Tensor, g: Tensor) -> Tensor:
+        """Return each row's gradient."""
+        # rows become groups of one wide row: the same kernel, and no patches are written out
+        wide = self._weight_gradient(a.flatten(0, 1)[None], g.flatten(0, 1)[None], len(a))
+        return wide.view(len(a), *self.layer.weight.shape)
+
+    def total(self, a: Tensor, g: Tensor) -> Tensor:
+        """Return their sum."""
+        return self._weight_gradient(a, g, 1)
+
+    def _weight_gradient(self, a: Tensor, g: Tensor, times: int) -> Tensor:
+        layer, (p, *rest) = self.layer, self.layer.weight.shape
+        ghost = a.new_empty(1).expand(times * p, *rest)  # only its shape is read
+        sizes: tuple[Any, ...] = (layer.stride, self._padding, layer.dilation, False, [0] * len(layer.stride))
+        found = torch.ops.aten.convolution_backward(
+            g, a, ghost, [0], *sizes, layer.groups * times, [False, True, False]
+        )
+        return cast(Tensor, found[1])
+
+    def positions(self, a: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both with positions last but one."""
+        layer, n = self.layer, len(a)
+        borders = [side for size in reversed(self._padding) for side in (size, size)]
+        patches = F.pad(a, borders)
+        for axis, (k, step, gap) in enumerate(zip(layer.kernel_size, layer.stride, layer.dilation, strict=True)):
+            patches = patches.unfold(axis + 2, gap * (k - 1) + 1, step)[..., ::gap]
+        axes = len(layer.kernel_size)
+        split = patches.unflatten(1, (layer.groups, -1))  # n, groups, c / groups, positions..., kernel...
+        order = [0, 1, *range(3, 3 + axes), 2, *range(3 + axes, 3 + 2 * axes)]
+        a = split.permute(order).reshape(n, layer.groups, g[0, 0].numel(), -1)
+        return a, g.reshape(n, layer.groups, g.shape[1] // layer.groups, -1).mT
