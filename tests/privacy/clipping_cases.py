@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from veriward.core.streams import Stream
 from veriward.privacy.dp.clipping import LoRA, fix
@@ -37,7 +37,7 @@ def squares(output: Tensor, y: Tensor) -> Tensor:
 
 
 def classes(output: Tensor, y: Tensor) -> Tensor:
-    return F.cross_entropy(output, y, reduction="none")
+    return functional.cross_entropy(output, y, reduction="none")
 
 
 def loop(module: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -113,6 +113,16 @@ class Pair(nn.Module):
         return out
 
 
+class Unused(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.idle = nn.Linear(4, 2), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.used(x)
+        return out
+
+
 @dataclass(frozen=True)
 class Case:
     module: Callable[[], nn.Module]
@@ -138,7 +148,7 @@ CASES: dict[str, Case] = {
     "linear over two dimensions": Case(lambda: nn.Linear(5, 3), normal(4, 2, 3, 5)),
     "linear, written out": Case(lambda: nn.Linear(4, 3), normal(4, 40, 4)),
     "linear, ghost": Case(lambda: nn.Linear(30, 40), normal(4, 3, 30)),
-    "linear, written out in passing": Case(lambda: nn.Linear(40, 300), normal(3, 80, 40)),
+    "conv2d, written out in passing": Case(lambda: nn.Conv2d(24, 24, 3, padding=1), normal(3, 24, 6, 6)),
     "conv1d": Case(lambda: nn.Conv1d(3, 4, 3, stride=2, padding=1), normal(5, 3, 9)),
     "conv2d": Case(_conv2d(), normal(4, 4, 6, 7)),
     "conv2d, ghost": Case(lambda: nn.Conv2d(6, 40, 3), normal(3, 6, 4, 4)),
@@ -186,19 +196,5 @@ CASES: dict[str, Case] = {
         lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)), nn.Tanh()), normal(5, 4)
     ),
     "in place": Case(lambda: nn.Sequential(nn.Linear(5, 4), nn.ReLU(inplace=True), nn.Linear(4, 2)), normal(5, 5)),
-    "a part that is not used": Case(lambda: _unused(), normal(5, 4)),
+    "a part that is not used": Case(Unused, normal(5, 4)),
 }
-
-
-class _Unused(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.used, self.idle = nn.Linear(4, 2), nn.Linear(4, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.used(x)
-        return out
-
-
-def _unused() -> nn.Module:
-    return _Unused()

@@ -5,14 +5,16 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from tests.privacy.clipping_cases import CASES, STREAM, classes, drawn, integers, loop, normal, norms_of, squares
 from torch import Tensor, nn
 
-from tests.privacy.clipping_cases import CASES, STREAM, classes, drawn, integers, loop, norms_of, normal, squares
 from veriward.privacy.dp.clipping import Adaptive, Automatic, Flat, PerLayer, PerRow, Rule
 from veriward.privacy.dp.clipping.gradients import gradients
 from veriward.privacy.dp.clipping.held import Rows
 from veriward.privacy.dp.clipping.outer import Outer
 
+# torch says once that an even kernel under padding="same" copies its input
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same.")
 TIGHT = {"rtol": 1e-12, "atol": 1e-13}
 
 
@@ -25,7 +27,7 @@ def test_norms_and_clipped_sums_are_those_of_a_loop_over_single_rows(name: str) 
     case = CASES[name]
     module, y = drawn(case.module()), normal(len(case.x), name="y")
     rows = loop(module, squares, case.x, y)
-    norms, clip = norms_of(rows), float(norms_of(rows).median())
+    norms, clip = norms_of(rows), 1.001 * float(norms_of(rows).median())
     found = PerRow(module, squares).clipped(case.x, y, clip)
     torch.testing.assert_close(found.norms, norms, **TIGHT)
     expected = weighted(rows, (clip / norms).clamp(max=1))
@@ -59,7 +61,7 @@ def test_every_way_to_hold_a_weight_is_among_the_cases() -> None:
     assert held("linear, written out") == held("conv2d, depthwise") == (Rows, None)
     ghosts = ("linear, ghost", "conv2d, ghost", "conv2d, ghost, groups", "conv2d, same, ghost", "conv3d, ghost")
     assert {held(name) for name in ghosts} == {(Outer, True)}
-    assert held("linear, written out in passing") == (Outer, False)
+    assert held("conv2d, written out in passing") == (Outer, False)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -74,10 +76,8 @@ def test_random_convolutions_agree_with_the_loop(seed: int) -> None:
     rows = loop(drawn(module), squares, x, y)
     engine = PerRow(module, squares)
     torch.testing.assert_close(engine.norms(x, y), norms_of(rows), **TIGHT)
-    a, g = torch.zeros(0), torch.zeros(0)
     (layer,) = gradients(module, squares, x, y).layers
     torch.testing.assert_close(layer["weight"].total(torch.ones(4).double(), None), rows["weight"].sum(0))
-    assert len(a) == len(g) == 0
 
 
 def net() -> tuple[nn.Module, Tensor, Tensor]:
@@ -146,7 +146,7 @@ def test_a_quantile_of_norms_is_followed() -> None:
     rule = Adaptive(0.1, quantile=0.7, rate=0.2)
     for _ in range(200):
         rule = rule.updated(rule.within(norms), divisor=4000)
-    assert math.isclose(rule.clip, 7.0, rel_tol=0.02)
+    assert math.isclose(rule.clip, float(norms.quantile(0.7)), rel_tol=0.01)
 
 
 def test_what_noise_leaves_outside_the_count_is_taken_to_its_border() -> None:

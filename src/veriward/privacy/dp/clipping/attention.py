@@ -1,8 +1,8 @@
 """Multi-head attention whose projections are linear layers of their own, so that per-row gradients are known."""
 
 import torch
-from torch.nn import functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from veriward.core.errors import ModelError
 
@@ -65,7 +65,7 @@ class Attention(nn.Module):
             mixed = self.dropout(weights) @ v
         else:
             share = self.dropout.p if self.training else 0.0
-            weights, mixed = None, F.scaled_dot_product_attention(q, k, v, mask, share)
+            weights, mixed = None, functional.scaled_dot_product_attention(q, k, v, mask, share)
         told = weights.mean(1) if weights is not None and average_attn_weights else weights
         return self.out(mixed.transpose(1, 2).flatten(2)), told
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import cast
 
 import torch
-from torch.nn import functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from veriward.privacy.dp.clipping.held import Held, Lookup, Rows
 from veriward.privacy.dp.clipping.outer import Conv, Convolution, Dense, outer
@@ -82,23 +82,23 @@ def _affine(layer: nn.Module, calls: Calls, normal: Callable[[Tensor], Tensor], 
 def layer_norm(layer: nn.Module, calls: Calls) -> HeldByName:
     """Layer normalisation over the last dimensions; RMS normalisation likewise."""
     norm = cast(nn.LayerNorm, layer)
-    shape = list(norm.normalized_shape)
+    shape, fold = list(norm.normalized_shape), [1, -1, norm.weight.numel()]
     if isinstance(layer, nn.RMSNorm):
-        return _affine(layer, calls, lambda a: F.rms_norm(a, shape, None, norm.eps), [1, -1, norm.weight.numel()])
-    return _affine(layer, calls, lambda a: F.layer_norm(a, shape, None, None, norm.eps), [1, -1, norm.weight.numel()])
+        return _affine(layer, calls, lambda a: functional.rms_norm(a, shape, None, norm.eps), fold)
+    return _affine(layer, calls, lambda a: functional.layer_norm(a, shape, None, None, norm.eps), fold)
 
 
 def group_norm(layer: nn.Module, calls: Calls) -> HeldByName:
     """Group normalisation: channels come second."""
     norm = cast(nn.GroupNorm, layer)
     groups, eps = norm.num_groups, norm.eps
-    return _affine(layer, calls, lambda a: F.group_norm(a, groups, None, None, eps), [norm.num_channels, -1])
+    return _affine(layer, calls, lambda a: functional.group_norm(a, groups, None, None, eps), [norm.num_channels, -1])
 
 
 def instance_norm(layer: nn.Module, calls: Calls) -> HeldByName:
     """Instance normalisation without running statistics."""
     norm = cast(nn.InstanceNorm2d, layer)
-    return _affine(layer, calls, lambda a: F.instance_norm(a, eps=norm.eps), [norm.num_features, -1])
+    return _affine(layer, calls, lambda a: functional.instance_norm(a, eps=norm.eps), [norm.num_features, -1])
 
 
 # the exact class: a subclass may compute something else

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import torch
-from torch.nn import functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from veriward.privacy.dp.clipping.held import Held, Rows, column, erased, square_of
 
@@ -127,7 +127,7 @@ class Convolution:
         if self._native:
             return a
         mode = "constant" if self.layer.padding_mode == "zeros" else self.layer.padding_mode
-        return F.pad(a, self.layer._reversed_padding_repeated_twice, mode=mode)
+        return functional.pad(a, self.layer._reversed_padding_repeated_twice, mode=mode)
 
     @property
     def _native(self) -> bool:
@@ -160,7 +160,7 @@ class Convolution:
         """Return both with positions last but one."""
         layer, n = self.layer, len(a)
         borders = [side for size in reversed(self._padding) for side in (size, size)]
-        patches = F.pad(a, borders)
+        patches = functional.pad(a, borders)
         for axis, (k, step, gap) in enumerate(zip(layer.kernel_size, layer.stride, layer.dilation, strict=True)):
             patches = patches.unfold(axis + 2, gap * (k - 1) + 1, step)[..., ::gap]
         axes = len(layer.kernel_size)

@@ -58,7 +58,7 @@ def _shuffled(x: Tensor) -> Tensor:
     """Return rows of whole numbers, each number drawn from its own column: indices stay within their tables."""
     size = x[0].numel()
     pick = STREAM.integers(torch.arange(ROWS), len(x), (size,)).to(x.device)
-    return x.flatten(1).gather(0, pick).view(ROWS, *x.shape[1:]) if size else x.new_zeros(ROWS, *x.shape[1:])
+    return x.reshape(len(x), -1).gather(0, pick).view(ROWS, *x.shape[1:]) if size else x.new_zeros(ROWS, *x.shape[1:])
 
 
 def _taken(y: Tensor, rows: Tensor) -> Tensor:

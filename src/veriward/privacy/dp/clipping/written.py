@@ -1,5 +1,6 @@
 """Per-row gradients written out by `torch.func`: slow, of any module, and the reference for everything faster."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -21,7 +22,10 @@ def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
 def _mapped(function: Callable[..., Any], module: nn.Module, path: str, x: Tensor, y: Tensor, random: str) -> Any:
     parameters = {name: p.detach() for name, p in trainable(module).items()}
     try:
-        return vmap(function, in_dims=(None, 0, 0), randomness=random)(parameters, x, y)
+        with warnings.catch_warnings():
+            # an operation that torch maps one row at a time: slow, as said, and right
+            warnings.filterwarnings("ignore", message="There is a performance drop")
+            return vmap(function, in_dims=(None, 0, 0), randomness=random)(parameters, x, y)
     except RuntimeError as error:
         told = str(error).splitlines()[0][:200]
         raise ModelError(
