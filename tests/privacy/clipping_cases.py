@@ -148,7 +148,6 @@ CASES: dict[str, Case] = {
     "linear over two dimensions": Case(lambda: nn.Linear(5, 3), normal(4, 2, 3, 5)),
     "linear, written out": Case(lambda: nn.Linear(4, 3), normal(4, 40, 4)),
     "linear, ghost": Case(lambda: nn.Linear(30, 40), normal(4, 3, 30)),
-    "conv2d, written out in passing": Case(lambda: nn.Conv2d(24, 24, 3, padding=1), normal(3, 24, 6, 6)),
     "conv1d": Case(lambda: nn.Conv1d(3, 4, 3, stride=2, padding=1), normal(5, 3, 9)),
     "conv2d": Case(_conv2d(), normal(4, 4, 6, 7)),
     "conv2d, ghost": Case(lambda: nn.Conv2d(6, 40, 3), normal(3, 6, 4, 4)),

@@ -17,7 +17,7 @@ from torch.nn import functional
 from veriward.privacy.dp.clipping.held import Held, Rows, column, erased, square_of
 
 TRAFFIC = 17  # products in the time it takes to write a number, read it for the norm and again for the sum: measured
-KEEP = 2  # numbers of written-out gradient for each number of input and output gradient that they replace
+KEEP = 1.5  # numbers of written-out gradient for each number of input, patch and output gradient that they replace
 CHUNK = 1 << 20  # numbers of gradient written out at a time where they are not kept
 CANCELLED = 1e-2  # below this share of its largest possible value a ghost norm has lost digits: written out instead
 
@@ -51,12 +51,9 @@ class Outer:
     form: Form
     a: Tensor
     g: Tensor
-    ghost: bool
 
     def square(self) -> Tensor:
         """Return squared norms by row, rewritten where rounding has eaten the ghost norm."""
-        if not self.ghost:
-            return self._written(self.a, self.g)
         a, g = self.form.positions(self.a, self.g)
         if a.shape[-2] == 1 and a.ndim == 3:
             return a.square().sum((1, 2)) * g.square().sum((1, 2))
@@ -67,7 +64,7 @@ class Outer:
         return found
 
     def _written(self, a: Tensor, g: Tensor) -> Tensor:
-        size = max(1, CHUNK // _sizes(self.form, a, g)[0])
+        size = max(1, CHUNK // _cost(self.form, a, g).weight)
         parts = zip(a.split(size), g.split(size), strict=True)
         return torch.cat([square_of(self.form.rows(*part)) for part in parts])
 
@@ -77,23 +74,30 @@ class Outer:
         return self.form.total(erased(self.a, bad), g * column(factors, g))
 
 
-def _sizes(form: Form, a: Tensor, g: Tensor) -> tuple[int, int, int]:
-    """Return the numbers in a row's weight gradient, the products for it, and those for its Gram matrices."""
+@dataclass(frozen=True)
+class _Cost:
+    """Of one row: the numbers in its weight gradient, those that it replaces, and the products for its Gram matrices."""
+
+    weight: int
+    replaced: int
+    ghost: int
+
+
+def _cost(form: Form, a: Tensor, g: Tensor) -> _Cost:
+    given = (a.numel() + g.numel()) // max(len(a), 1)
     if isinstance(form, Convolution):
-        layer, t, groups = form.layer, g[0, 0].numel(), form.layer.groups
-        weight, p = layer.weight.numel(), layer.out_channels
-        d = weight // p
-        return weight, t * weight, t * t * (groups * d + p)
+        layer, t, p = form.layer, g[0, 0].numel(), g.shape[1]
+        patches = t * layer.groups * layer.weight[0].numel()  # written, read and let go again
+        return _Cost(layer.weight.numel(), given + patches, t * t * p + (t + TRAFFIC) * patches)
     t, d, p = a.shape[1], a.shape[2], g.shape[2]
-    return d * p, t * d * p, t * t * (d + p)
+    return _Cost(d * p, given, t * t * (d + p))
 
 
 def outer(form: Form, a: Tensor, g: Tensor) -> Held:
-    """Return what to keep of a layer: the rows written out, or a and g with the cheaper of the two norms."""
-    weight, products, ghost = _sizes(form, a, g)
-    if TRAFFIC * weight <= ghost and weight * len(a) <= KEEP * (a.numel() + g.numel()):
-        return Rows(form.rows(a, g))
-    return Outer(form, a, g, ghost=ghost <= products + TRAFFIC * weight)
+    """Return what to keep of a layer: the rows written out where that is fast and small, else a and g."""
+    cost = _cost(form, a, g)
+    small = TRAFFIC * cost.weight <= cost.ghost and cost.weight <= KEEP * cost.replaced
+    return Rows(form.rows(a, g)) if small else Outer(form, a, g)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from veriward.privacy.dp.clipping.written import Loss, trainable
 
 ROWS = 3
 FAINT = 1e-4  # of the largest gradient: what is smaller may be rounding of a true zero
+TINY = 1e-3  # and so may be gradients far below the unit scale of the random rows
 STREAM = Stream.of(0, "privacy/dp/clipping/probe")
 
 
@@ -86,25 +87,24 @@ def _twin(module: nn.Module) -> nn.Module:
 
 
 def _compare(twin: nn.Module, loss: Loss, x: Tensor, y: Tensor, tolerance: float) -> bool:
-    whole = False
+    """Say whether the network has to be mapped as a whole; raises ModelError for gradients that are not the rows' own."""
     try:
-        ours, losses = _engine(twin, loss, x, y, whole)
+        (ours, losses), whole = _engine(twin, loss, x, y, False), False
     except NeedsWhole:
-        whole = True
-        ours, losses = _engine(twin, loss, x, y, whole)
-    if not bool(losses.isfinite().all()):
-        raise FloatingPointError("the loss of the rows is not finite")
-    if not torch.equal(_engine(twin, loss, x, y, whole)[1], losses):
+        (ours, losses), whole = _engine(twin, loss, x, y, True), True
+    keep = losses.isfinite()
+    if not bool(keep.any()):
+        raise FloatingPointError("the loss of these rows is not finite")
+    if not torch.equal(_engine(twin, loss, x, y, whole)[1][keep], losses[keep]):
         twin.eval()  # it draws random numbers in training: compare without
         ours, losses = _engine(twin, loss, x, y, whole)
     alone, single = _loop(twin, loss, x, y)
-    off = (losses - single).abs().max()
-    if bool(off > tolerance * (1e-3 + single.abs().max())):
+    if bool((losses - single)[keep].abs().max() > tolerance * (1e-3 + single[keep].abs().max())):
         raise ModelError(
             "the loss of a row depends on the rows beside it or on their number (batch statistics, a sum or a mean over "
             "rows, a loss divided by the batch): per-row gradients are undefined; let each row's loss come from it alone"
         )
-    _agree(ours, alone, tolerance)
+    _agree({name: r[keep] for name, r in ours.items()}, {name: r[keep] for name, r in alone.items()}, tolerance)
     return whole
 
 
@@ -112,15 +112,9 @@ def _engine(twin: nn.Module, loss: Loss, x: Tensor, y: Tensor, whole: bool) -> t
     """Return the rows' gradients as the engine sums them, one row at a time with factor 1, and the losses."""
     found = gradients(twin, loss, x, y, whole=whole)
     picks = torch.eye(len(x), dtype=found.losses.dtype, device=x.device)
-    sums = [found.sums(pick.expand(len(found.layers), -1), None) for pick in picks]
+    bad = ~found.losses.isfinite()
+    sums = [found.sums(pick.expand(len(found.layers), -1), bad) for pick in picks]
     rows = {name: torch.stack([one[name] for one in sums]) for name in sums[0]}
-    squares = (
-        torch.stack([r.flatten(1).square().sum(1) for r in rows.values()]).sum(0) if rows else picks.new_zeros(len(x))
-    )
-    norms = torch.linalg.vector_norm(found.norms(2), dim=0)
-    assert torch.allclose(norms, squares.to(norms).sqrt(), rtol=1e-2, atol=1e-30, equal_nan=True), (
-        "norm and sum disagree"
-    )
     return rows, found.losses
 
 
@@ -142,7 +136,7 @@ def _agree(ours: dict[str, Tensor], alone: dict[str, Tensor], tolerance: float) 
     for name, rows in alone.items():
         if rows.numel():
             off = (ours[name] - rows).abs().max() if name in ours else rows.abs().max()
-            if not bool(off <= tolerance * max(float(rows.abs().max()), FAINT * largest)):
+            if not bool(off <= tolerance * max(float(rows.abs().max()), FAINT * max(largest, TINY))):
                 wrong.append(name)
     if wrong:
         raise ModelError(

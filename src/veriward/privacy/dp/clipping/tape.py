@@ -26,13 +26,13 @@ class NeedsWhole(Exception):  # noqa: N818 -- a request, not an error
 
 
 class _Tap(torch.autograd.Function):
-    """Pass an output on unchanged, in place, so that nothing is copied; hand its gradient to `take`."""
+    """Pass an output on; hand its gradient to `take`."""
 
     @staticmethod
     def forward(ctx: Any, out: Tensor, _: Tensor, take: Callable[[Tensor], None]) -> Tensor:
         ctx.take = take
-        ctx.mark_dirty(out)
-        return out
+        # not `out`: autograd would call it a view, and refuse what works in place on it, or mend it with copies
+        return out.detach()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
@@ -64,8 +64,7 @@ class Taken:
                 raise NeedsWhole
             self._check_rows(came[0], out)
             self.due += 1
-            known = self.part.kind is not None  # whose outputs are their own, not views of something
-            return cast(Tensor, _Tap.apply(out if known else out.clone(), seed, self._taker(came[0])))  # type: ignore[no-untyped-call]  # torch types no apply
+            return cast(Tensor, _Tap.apply(out, seed, self._taker(came[0])))  # type: ignore[no-untyped-call]  # torch types no apply
 
         return record
 
