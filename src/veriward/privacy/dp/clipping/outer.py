@@ -17,8 +17,7 @@ from torch.nn import functional
 from veriward.privacy.dp.clipping.held import Held, Rows, column, erased, square_of
 
 TRAFFIC = 17  # products in the time it takes to write a number, read it for the norm and again for the sum: measured
-KEEP = 1.5  # numbers of written-out gradient for each number of input, patch and output gradient that they replace
-CHUNK = 1 << 20  # numbers of gradient written out at a time where they are not kept
+CHUNK = 1 << 18  # numbers of patches and Gram matrices at a time: they stay in the cache
 CANCELLED = 1e-2  # below this share of its largest possible value a ghost norm has lost digits: written out instead
 
 
@@ -53,20 +52,19 @@ class Outer:
     g: Tensor
 
     def square(self) -> Tensor:
-        """Return squared norms by row, rewritten where rounding has eaten the ghost norm."""
-        a, g = self.form.positions(self.a, self.g)
-        if a.shape[-2] == 1 and a.ndim == 3:
-            return a.square().sum((1, 2)) * g.square().sum((1, 2))
-        found, most = gram(a, g)
-        lost = found < CANCELLED * most
-        if bool(lost.any()):
-            found[lost] = self._written(self.a[lost], self.g[lost])
-        return found
+        """Return squared norms by row, written out where rounding has eaten the ghost norm."""
+        if isinstance(self.form, Dense) and self.a.shape[1] == 1:
+            return self.a.square().sum((1, 2)) * self.g.square().sum((1, 2))
+        size = max(1, CHUNK // _cost(self.form, self.a, self.g).scratch)
+        parts = zip(self.a.split(size), self.g.split(size), strict=True)
+        return torch.cat([self._ghost(a, g) for a, g in parts])
 
-    def _written(self, a: Tensor, g: Tensor) -> Tensor:
-        size = max(1, CHUNK // _cost(self.form, a, g).weight)
-        parts = zip(a.split(size), g.split(size), strict=True)
-        return torch.cat([square_of(self.form.rows(*part)) for part in parts])
+    def _ghost(self, a: Tensor, g: Tensor) -> Tensor:
+        found, most = gram(*self.form.positions(a, g))
+        for row in (found < CANCELLED * most).nonzero()[:, 0]:
+            one = slice(int(row), int(row) + 1)
+            found[one] = square_of(self.form.rows(a[one], g[one]))
+        return found
 
     def total(self, factors: Tensor, bad: Tensor | None) -> Tensor:
         """Return the weighted sum over rows in one product."""
@@ -76,27 +74,26 @@ class Outer:
 
 @dataclass(frozen=True)
 class _Cost:
-    """Of one row: the numbers in its weight gradient, those that it replaces, and the products for its Gram matrices."""
+    """Of one row: the numbers in its weight gradient; those written, and the products, for its Gram matrices."""
 
     weight: int
-    replaced: int
+    scratch: int
     ghost: int
 
 
 def _cost(form: Form, a: Tensor, g: Tensor) -> _Cost:
-    given = (a.numel() + g.numel()) // max(len(a), 1)
     if isinstance(form, Convolution):
         layer, t, p = form.layer, g[0, 0].numel(), g.shape[1]
-        patches = t * layer.groups * layer.weight[0].numel()  # written, read and let go again
-        return _Cost(layer.weight.numel(), given + patches, t * t * p + (t + TRAFFIC) * patches)
+        patches = t * layer.groups * layer.weight[0].numel()
+        return _Cost(layer.weight.numel(), patches + 2 * t * t, t * t * p + (t + TRAFFIC) * patches)
     t, d, p = a.shape[1], a.shape[2], g.shape[2]
-    return _Cost(d * p, given, t * t * (d + p))
+    return _Cost(d * p, 2 * t * t, t * t * (d + p))
 
 
 def outer(form: Form, a: Tensor, g: Tensor) -> Held:
-    """Return what to keep of a layer: the rows written out where that is fast and small, else a and g."""
+    """Return what to keep of a layer: the rows written out where that is fast and no larger than a and g, else these."""
     cost = _cost(form, a, g)
-    small = TRAFFIC * cost.weight <= cost.ghost and cost.weight <= KEEP * cost.replaced
+    small = TRAFFIC * cost.weight <= cost.ghost and cost.weight * len(a) <= a.numel() + g.numel()
     return Rows(form.rows(a, g)) if small else Outer(form, a, g)
 
 
