@@ -61,7 +61,7 @@ def refuse(module: nn.Module) -> None:
     for path, part in module.named_modules():
         reason = _reason(part)
         if reason:
-            raise ModelError(f"{path or 'the module'} ({type(part).__name__}): {reason}")
+            raise ModelError(f"{path or 'the module'} ({type(part).__name__}) has no per-row gradients: {reason}")
     _refuse_ties(module)
     lazy = [name for name, p in module.named_parameters() if is_lazy(p)]
     if lazy:
@@ -73,11 +73,13 @@ def refuse(module: nn.Module) -> None:
 def _reason(part: nn.Module) -> str | None:
     trains = any(p.requires_grad for p in part.parameters(recurse=False))
     if isinstance(part, _BatchNorm) and (part.training or trains or part.running_mean is None):
-        return f"lets rows influence each other, so per-row gradients are undefined; use GroupNorm, or {FIX}"
+        return f"it lets rows influence each other; use GroupNorm, or {FIX}"
     if isinstance(part, _InstanceNorm) and part.track_running_stats:
-        return f"keeps running statistics of the rows, which no noise covers; say track_running_stats=False, or {FIX}"
+        return (
+            f"it keeps running statistics of the rows, which no noise covers; say track_running_stats=False, or {FIX}"
+        )
     if isinstance(part, nn.MultiheadAttention | nn.RNNBase) and trains:
-        return f"uses its weights inside one fused call; use {FIX}, which builds it of linear layers"
+        return f"it uses its weights inside one fused call; use {FIX}, which builds it of linear layers"
     if isinstance(part, nn.Embedding) and part.max_norm is not None:
         return "max_norm rewrites weights as they are looked up, before any noise; leave it out"
     if isinstance(part, nn.Embedding) and part.scale_grad_by_freq and trains:

@@ -100,12 +100,11 @@ class Taken:
         return f"{self.part.path or 'the module'} ({type(self.part.module).__name__})"
 
     def _check_rows(self, a: Tensor, out: Tensor) -> None:
-        for side, values in (("got", a), ("returned", out)):
-            if not values.ndim or len(values) != self.n:
-                raise ModelError(
-                    f"{self._name}: {side} shape {tuple(values.shape)} in a batch of {self.n} rows; want rows first, "
-                    f"(n, ...): expand what all rows share, as in positions.expand(n, -1)"
-                )
+        if not (a.ndim and out.ndim) or len(a) != self.n or len(out) != self.n:
+            raise ModelError(
+                f"{self._name}: shapes {tuple(a.shape)} in and {tuple(out.shape)} out for a batch of {self.n} rows; want "
+                f"rows first, (n, ...): expand what all rows share, as in positions.expand(n, -1)"
+            )
 
 
 @contextlib.contextmanager
