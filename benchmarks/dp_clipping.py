@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 WORKS = {"mlp": 5, "cnn": 2, "text": 2}  # steps in a round
-ROUNDS = 15
+ROUNDS = 7
 PEERS = ("hooks", "ghost", "ew")
 
 

@@ -1,6 +1,7 @@
 """What is refused, by name; what bad rows do; and that the caller's module stays as it was."""
 
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 import torch
@@ -23,7 +24,8 @@ class Forward(nn.Module):
         self.layer, self.function = nn.Linear(4, 4), function
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.function(self.layer, x)
+        out: Tensor = self.function(self.layer, x)
+        return out
 
 
 def clipped(module: nn.Module, x: Tensor = X, y: Tensor = Y) -> None:
@@ -36,18 +38,18 @@ def test_tied_or_functionally_used_weights_are_refused_by_name() -> None:
     with pytest.raises(ModelError, match=r"0\.weight, 1\.weight: one weight in several modules"):
         PerRow(tied, squares)
     view = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
-    view[1].weight = nn.Parameter(view[0].weight.detach().t())  # another parameter on the same numbers
+    view[1].weight = nn.Parameter(cast(Tensor, view[0].weight).detach().t())  # another parameter on the same numbers
     with pytest.raises(ModelError, match=r"0\.weight, 1\.weight: one weight"):
         PerRow(view, squares)
     with pytest.raises(ModelError, match=r"layer\.weight: per-row gradients differ .* F\.linear"):
         clipped(Forward(lambda layer, x: functional.linear(layer(x).tanh(), layer.weight.t())))
     with pytest.raises(ModelError, match=r"layer\.bias: per-row gradients differ"):
-        clipped(Forward(lambda layer, x: layer(x) * layer.bias))
+        clipped(Forward(lambda layer, x: cast(Tensor, layer(x) * layer.bias)))
 
 
 def test_a_functional_use_that_zeros_hide_at_the_start_of_training_is_found() -> None:
     def hidden(layer: nn.Linear, x: Tensor) -> Tensor:
-        return layer(x) + layer.weight.sum() ** 2 * layer.bias.sum()
+        return cast(Tensor, layer(x) + layer.weight.sum() ** 2 * layer.bias.sum())
 
     module = Forward(hidden).double()
     nn.init.zeros_(module.layer.weight)
@@ -65,7 +67,7 @@ def test_batch_norm_is_refused_by_name_and_fixed() -> None:
         PerRow(module, squares)
     fixed = fix(module)
     assert isinstance(fixed[1], nn.GroupNorm) and isinstance(module[1], nn.BatchNorm2d)  # type: ignore[index]
-    assert fixed[0].weight.data_ptr() != module[0].weight.data_ptr()  # type: ignore[index, union-attr]
+    assert fixed.get_parameter("0.weight").data_ptr() != module.get_parameter("0.weight").data_ptr()
     PerRow(drawn(fixed), squares).clipped(normal(3, 1, 4, 4), Y[:3], 1.0)
     frozen = nn.Sequential(nn.BatchNorm1d(4).eval().requires_grad_(False), nn.Linear(4, 2))
     engine = PerRow(drawn(frozen), squares)
@@ -322,7 +324,7 @@ def test_a_class_index_target_and_whole_number_rows_are_probed() -> None:
             self.words = nn.Embedding(7, 3)
 
         def forward(self, ids: Tensor) -> Tensor:
-            z = self.words(ids).sum(1)
+            z: Tensor = self.words(ids).sum(1)
             return z - z.mean(0)
 
     y = integers(3, 5, name="y")
