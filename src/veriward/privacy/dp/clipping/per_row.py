@@ -53,11 +53,11 @@ class PerRow:
     >>> net = nn.Linear(2, 1, bias=False)
     >>> _ = nn.init.ones_(net.weight)
     >>> engine = PerRow(net, lambda output, y: (output[:, 0] - y).square() / 2)
-    >>> found = engine.clipped(torch.tensor([[3.0, 4.0], [0.0, 0.1]]), torch.zeros(2), clip=1.0)
-    >>> found.norms.tolist(), found.clipped  # residual 7 times |x| = 5; .1 times .1
-    ([35.0, 0.009999999776482582], 1)
+    >>> found = engine.clipped(torch.tensor([[3.0, 4.0], [0.0, 0.5]]), torch.zeros(2), clip=1.0)
+    >>> found.norms.tolist(), found.clipped  # residual 7 times |x| = 5; .5 times .5
+    ([35.0, 0.25], 1)
     >>> found.sums["weight"]
-    tensor([[0.6000, 0.8100]])
+    tensor([[0.6000, 1.0500]])
     """
 
     slack = 1e-4  # relative: what float32 rounding can add to a row's norm beyond the clip; see CANCELLED in outer.py
