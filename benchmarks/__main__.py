@@ -23,7 +23,7 @@ NAMES = (
         "certify",
         "trees",
     ),
-    *("masking", "evasion", "adult"),
+    *("masking", "evasion", "adult", "dp_clipping"),
 )
 
 
