@@ -20,31 +20,31 @@ def smallest(target: float, *, rough: Epsilon, exact: Epsilon) -> float:
     True
     """
     sigma = _root(target, rough)
-    slope = _slope(rough, sigma)
-    low, high = LEAST, MOST * 2
+    low, high, slope = LEAST, 2 * MOST, _slope(sigma, rough(sigma), sigma * 1.05, rough(sigma * 1.05))
+    found = exact(sigma)
     for _ in range(TRIES):
-        found = exact(sigma)
-        if found <= target:
-            high = sigma
-            if found >= target * (1 - 2 * CLOSE):
-                break
-        else:
-            low = sigma
-        if high / low < 1 + CLOSE:
+        low, high = (low, sigma) if found <= target else (sigma, high)
+        if target * (1 - 2 * CLOSE) <= found <= target or high / low < 1 + CLOSE:
             break
-        sigma = _next(sigma, found, target * (1 - CLOSE), slope, low, high)
-    if high > MOST:
-        high = _nudged(exact, low, target)
-    return high
+        new = _next(sigma, found, target * (1 - CLOSE), slope, low, high)
+        sigma, found, slope = new, exact(new), _slope(sigma, found, new, exact(new))
+    return high if high <= MOST else _nudged(exact, low, target)
 
 
 def _next(sigma: float, found: float, goal: float, slope: float, low: float, high: float) -> float:
-    """Return Newton's next sigma in logarithms, or the middle where that leaves the bracket."""
+    """Return the secant's next sigma in logarithms, or the middle where that leaves the bracket."""
     if 0 < found < math.inf:
         guess = sigma * math.exp(max(-1.0, min(1.0, (math.log(found) - math.log(goal)) / slope)))
         if low < guess < high:
             return guess
     return math.sqrt(low * high)
+
+
+def _slope(sigma: float, found: float, other: float, there: float) -> float:
+    """Return -d log epsilon / d log sigma between two points; what no such curve has gives 1, the slope of a Gaussian."""
+    run = math.log(other) - math.log(sigma)
+    fall = (_log(found) - _log(there)) / run if run else 0.0
+    return fall if 0.3 < fall < 50 else 1.0
 
 
 def _nudged(exact: Epsilon, sigma: float, target: float) -> float:
@@ -85,12 +85,6 @@ def _illinois(height: Callable[[float], float], low: float, high: float) -> floa
             high, right, left = middle, found, left / 2 if side == -1 else left
             side = -1
     return math.exp(high)
-
-
-def _slope(rough: Epsilon, sigma: float) -> float:
-    """Return -d log epsilon / d log sigma, at least .1: what Newton's steps divide by."""
-    fall = _log(rough(sigma)) - _log(rough(sigma * 1.01))
-    return max(0.1, fall / math.log(1.01)) if math.isfinite(fall) else 1.0
 
 
 def _log(value: float) -> float:

@@ -86,20 +86,40 @@ def _range(leaf: Leaf) -> float:
 
 
 def _spread(leaf: Leaf) -> float:
-    """Return about the standard deviation of a single loss: rate * sqrt(exp(1/sigma**2) - 1), for small ones."""
-    return leaf.rate * min(1.0, leaf.reach / leaf.sigma)
+    """Return about the standard deviation of a single loss of a small rate."""
+    return leaf.rate * math.sqrt(math.expm1(min((leaf.reach / leaf.sigma) ** 2, 40.0)))
 
 
 class Accountant(pld.PLDAccountant):
-    """dp_accounting's accountant; sampled Gaussians, which private training is made of, take the quick way."""
+    """dp_accounting's accountant; sampled Gaussians and discrete Laplace noise, our own tools, take the quick way."""
 
     def _maybe_compose(self, event: dp_event.DpEvent, count: int, do_compose: bool) -> Any:
-        step = _sampled(event) if do_compose else None
-        if step is None:
-            return super()._maybe_compose(event, count, do_compose)
         width = self._value_discretization_interval
-        self._pld = self._pld.compose(PrivacyLossDistribution(step.removed(width), step.added(width)).self_compose(count))
+        if isinstance(event, dp_event.DiscreteLaplaceDpEvent) and event.noise_parameter > 0:
+            once = discrete_laplace(event.noise_parameter, event.sensitivity, width) if do_compose else None
+        elif (step := _sampled(event)) is not None and do_compose:
+            once = PrivacyLossDistribution(step.removed(width), step.added(width))
+        else:
+            return super()._maybe_compose(event, count, do_compose)
+        if once is not None:
+            self._pld = self._pld.compose(once.self_compose(count))
         return None
+
+
+def discrete_laplace(rate: float, shift: int, width: float) -> PrivacyLossDistribution:
+    """Return the loss distribution of discrete Laplace noise, losses rounded up: x has rate * (shift - 2 x), cut at the ends.
+
+    Both neighbours lose alike. Shares of x at or above a point are geometric: no loop over a shift of many grid steps.
+    """
+    top = math.ceil(rate * shift / width)
+    losses = np.arange(-top, top) * width
+    at = np.ceil((shift - losses / rate) / 2)  # a loss is at most this one where x is at least that
+    upper = np.where(at >= 1, np.exp(-rate * np.maximum(at, 1)), 0.0) / (1 + math.exp(-rate))
+    lower = 1 - np.exp(rate * (np.minimum(at, 0) - 1)) / (1 + math.exp(-rate))
+    share = np.where(losses < -rate * shift, 0.0, np.where(at >= 1, upper, lower))
+    masses = np.diff(share, prepend=0.0, append=1.0)
+    found = {int(k): float(mass) for k, mass in enumerate(masses, start=-top) if mass > 0}
+    return PrivacyLossDistribution(pld_pmf.create_pmf(found, width, 0.0, True))
 
 
 def _sampled(event: dp_event.DpEvent) -> "Mixture | None":
