@@ -1,0 +1,33 @@
+"""Differential privacy: released statistics, accounting, a ledger, private training. Importing this imports nothing heavy.
+
+>>> sorted(set(__all__) & {"epsilon", "Ledger", "laplace"})
+['Ledger', 'epsilon', 'laplace']
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from veriward.privacy.dp.accounting import composed, delta, epsilon, noise_multiplier, steps, training
+    from veriward.privacy.dp.ledger import Ledger
+
+# In which module a name lives: it is loaded when somebody asks for the name.
+_HOME = {
+    **dict.fromkeys(("composed", "delta", "epsilon", "noise_multiplier", "steps", "training"), "accounting"),
+    "Ledger": "ledger",
+    **dict.fromkeys(("count", "gaussian", "histogram", "laplace", "mean", "outside", "quantile", "sum"), "release"),
+}
+__all__ = ["Ledger", "composed", "delta", "epsilon", "noise_multiplier", "steps", "training"]
+__all__ += ["count", "gaussian", "histogram", "laplace", "mean", "outside", "quantile", "sum"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(
+            f"module 'veriward.privacy.dp' has no attribute {name!r}; it has {', '.join(sorted(_HOME))}"
+        )
+    return getattr(import_module(f"veriward.privacy.dp.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOME)

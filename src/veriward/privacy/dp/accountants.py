@@ -31,7 +31,9 @@ THEIRS = {
     Relation.ZERO_OUT: NeighboringRelation.REPLACE_SPECIAL,
 }
 LARGE = 500.0  # above it a loss distribution would need exp(epsilon) beyond double precision: the Rényi bound answers
-TINY = 1e-11  # below it rounding errors of the Fourier transform (about 1e-15 a mass) would count: the Rényi bound answers
+TINY = (
+    1e-11  # below it rounding errors of the Fourier transform (about 1e-15 a mass) would count: the Rényi bound answers
+)
 ORDERS = tuple(float(order) for order in DEFAULT_RDP_ORDERS)
 ROUGH_ORDERS = (1.1, 1.25, 1.5, 1.75, *(float(order) for order in range(2, 33)), 48.0, 64.0, 128.0)  # few slow sums
 UP = 1 + 1e-9  # closed forms are solved to 1e-12: epsilon rounds up
@@ -124,7 +126,9 @@ def _one_gaussian(event: dp_event.DpEvent) -> float | None:
 def _pld(text: str, relation: Relation, coarse: int, about: float) -> Accountant:
     event = from_plain(json.loads(text))
     width = interval(event, about if math.isfinite(about) else 1.0) * coarse
-    return Accountant(THEIRS[relation], width).compose(event)
+    accountant = Accountant(THEIRS[relation], width)
+    accountant.compose(event)
+    return accountant
 
 
 def _renyi(text: str, relation: Relation, delta: float, orders: tuple[float, ...]) -> float:

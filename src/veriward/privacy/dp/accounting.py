@@ -159,16 +159,14 @@ def steps(
     return _most(fits)
 
 
-def composed(
-    spent: Sequence[Event], *, delta: float, accountant: str = "pld", rows: int | None = None
-) -> float:
+def composed(spent: Sequence[Event], *, delta: float, accountant: str = "pld", rows: int | None = None) -> float:
     """Return the epsilon of several events on the same data together, whose parameters were fixed beforehand.
 
     Where later ones depend on earlier results, PLD composition is no theorem: charge a `Ledger`.
 
     >>> one = training(noise_multiplier=0.7, sampling_rate=0.01, steps=120)
     >>> round(composed([one, training(noise_multiplier=0.7, steps=2)], delta=1e-5), 4)
-    10.1225
+    10.2657
     """
     from veriward.privacy.dp.accountants import epsilon_at
 

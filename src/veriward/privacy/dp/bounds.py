@@ -38,7 +38,7 @@ def check_count(name: str, value: int) -> int:
 def check_delta(delta: float, rows: int | None = None) -> float:
     """Return delta in (0, 1) as a float; SettingsError otherwise. With `rows` known, warn (DeltaWarning) from 1/rows on.
 
-    A mechanism that publishes one row, drawn at random, has delta 1/rows and protects nobody (Dwork & Roth, 2014, section 2.3).
+    Publishing one row, drawn at random, has delta 1/rows and protects nobody (Dwork & Roth, 2014, section 2.3).
 
     >>> check_delta(1e-5, rows=1000)
     1e-05

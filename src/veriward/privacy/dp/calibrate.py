@@ -55,7 +55,9 @@ def _nudged(exact: Epsilon, sigma: float, target: float) -> float:
         if exact(sigma) <= target:
             return sigma
         step *= 2
-    raise SettingsError(f"epsilon = {target}: no noise multiplier up to {MOST:g} suffices; want a larger epsilon or delta")
+    raise SettingsError(
+        f"epsilon = {target}: no noise multiplier up to {MOST:g} suffices; want a larger epsilon or delta"
+    )
 
 
 def _root(target: float, rough: Epsilon) -> float:

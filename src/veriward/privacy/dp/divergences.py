@@ -9,7 +9,7 @@ from dp_accounting import dp_event
 from dp_accounting.rdp import RdpAccountant
 
 
-class Renyi(RdpAccountant):
+class Renyi(RdpAccountant):  # type: ignore[misc] -- they publish no types
     """dp_accounting's accountant, with discrete Laplace noise; a count of up to 2**53 grid steps costs no loop."""
 
     def _maybe_compose(self, event: dp_event.DpEvent, count: int, do_compose: bool) -> Any:

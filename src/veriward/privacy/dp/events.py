@@ -133,7 +133,9 @@ def compose(events: Sequence[Event]) -> Event:
     shared = tuple(r for r in events[0].relations if all(r in event.relations for event in events))
     if not shared:
         said = ", ".join(sorted({event.relation.value for event in events}))
-        raise SettingsError(f"events of different neighbouring relations ({said}) do not compose; train with one sampler")
+        raise SettingsError(
+            f"events of different neighbouring relations ({said}) do not compose; train with one sampler"
+        )
     units = sorted({event.unit for event in events})
     if len(units) > 1:
         raise SettingsError(f"events of different units ({', '.join(units)}) do not compose; account all for one unit")

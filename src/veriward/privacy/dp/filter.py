@@ -7,7 +7,7 @@ stopping just before a sum would pass B is therefore a valid filter. It is a the
 Here a few orders a_i are fixed, each with its share d_i of delta and the largest B_i such that (a_i, B_i) converts to
 (epsilon, d_i). Going on while *some* sum is within its budget stays (epsilon, delta)-private: let A_i be the transcripts
 at whose end i is the first order within its budget. They are disjoint and cover everything. Stop order i's own process
-where its sum would pass B_i: by the theorem it is (epsilon, d_i)-private, and on A_i it was never stopped. So for every set E
+where its sum would pass B_i: by the theorem it is (epsilon, d_i)-private, and on A_i it was never stopped. So for all sets E
 P(E and A_i) <= exp(epsilon) Q(E and A_i) + d_i, and summing over i gives P(E) <= exp(epsilon) Q(E) + sum of d_i.
 Without the shares, each order at the whole delta, the sum would be delta times the number of orders.
 """
@@ -22,7 +22,11 @@ from veriward.core.errors import SettingsError
 from veriward.privacy.dp.bounds import check_delta, check_positive
 from veriward.privacy.dp.events import Event, Relation
 
-MULTIPLES = (1.25, 1.6, 3.0)  # of log(1/delta) / epsilon above 1: where the best orders of Gaussians, sampled or not, lie
+MULTIPLES = (
+    1.25,
+    1.6,
+    3.0,
+)  # of log(1/delta) / epsilon above 1: where the best orders of Gaussians, sampled or not, lie
 RESERVE = 0.01  # of delta: for distances of drawn noise from its exact distribution, which no divergence sees
 ROUNDING = 1e-12  # relative: what many additions may lose
 

@@ -9,7 +9,7 @@ and not executed stays charged: nobody can prove that its noise was never seen.
 import contextlib
 import json
 import math
-import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ class Ledger:
     >>> with tempfile.TemporaryDirectory() as folder, Ledger(f"{folder}/shop.ledger", (1.0, 1e-5)) as ledger:
     ...     receipt = ledger.charge(full_batch(sigma=20.0, steps=1), "mean basket")
     ...     receipt.number, round(receipt.epsilon, 2), len(ledger.entries())
-    (1, 0.56, 1)
+    (1, 0.28, 1)
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Ledger:
     ) -> None:
         self.path = Path(path)
         made = _terms(budget, data, relation, unit, plan) if budget is not None else None
-        self._connection = open_file(self.path, made, wait_seconds)
+        self._connection, self._turn = open_file(self.path, made, wait_seconds), threading.Lock()
         try:
             self._read_terms(budget, data, relation, unit)
         except BaseException:
@@ -92,7 +92,7 @@ class Ledger:
             raise
 
     def _read_terms(
-        self, budget: tuple[float, float] | None, data: str | None, relation: str | None, unit: str | None
+        self, budget: tuple[float, float] | None, data: str | None, relation: Relation | str | None, unit: str | None
     ) -> None:
         with told(self.path, "read"):
             terms = json.loads(self._connection.execute("SELECT body FROM terms").fetchone()[0])
@@ -104,7 +104,7 @@ class Ledger:
                 "want one ledger for each data set"
             )
         _same("budget", budget and tuple(budget), self.budget)
-        _same("relation", relation and Relation(relation).value, self.relation.value)
+        _same("relation", _relation(relation), self.relation)
         _same("unit", unit, self.unit)
 
     def __enter__(self) -> "Ledger":
@@ -138,8 +138,13 @@ class Ledger:
     def entries(self) -> list[Entry]:
         """Return all charges, oldest first; LedgerError if one of them cannot be read."""
         with told(self.path, "read"):
-            rows = self._connection.execute("SELECT number, what, event, count, distance, time FROM entry ORDER BY number")
-            return [Entry(n, what, from_dict(json.loads(event)), *rest) for n, what, event, *rest in rows]
+            rows = self._connection.execute(
+                "SELECT number, what, event, count, distance, time FROM entry ORDER BY number"
+            )
+            try:
+                return [Entry(n, what, from_dict(json.loads(event)), *rest) for n, what, event, *rest in rows]
+            except SettingsError as error:
+                raise LedgerError(f"{self.path}: {error}; restore a copy of the ledger") from error
 
     def fits(self, event: "Event | DpEvent", *, distance: float = 0.0) -> int:
         """Return how many times an event could be charged now, at most a thousand million; nothing is spent."""
@@ -190,7 +195,9 @@ class Ledger:
                 "use the sampler of that relation, or another ledger with a budget of its own"
             )
         if event.unit != self.unit:
-            raise SettingsError(f"{self.path}: protects one {self.unit}, and the event one {event.unit}; account for that unit")
+            raise SettingsError(
+                f"{self.path}: protects one {self.unit}, and the event one {event.unit}; account for that unit"
+            )
         return event
 
     def _cost(self, event: Event) -> Sequence[float]:
@@ -208,17 +215,18 @@ class Ledger:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Hold the file's only write lock; nothing is kept unless everything within succeeds."""
-        with told(self.path, "write"):
-            self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
+        """Hold the file's only write lock, and our threads' turn; nothing is kept unless everything within succeeds."""
+        with self._turn:
             with told(self.path, "write"):
-                self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
+                self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                with told(self.path, "write"):
+                    self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
 
     def _refusal(self, what: str, spent: Sequence[float], after: Sequence[float]) -> BudgetExceeded:
         epsilon, delta = self.budget
@@ -248,10 +256,19 @@ class Meter:
         """
         missing = self.taken + check_count("count", count) - self.charged
         if missing > 0:
-            block = max(missing, min(self._interval, self._ledger.fits(self._event)))
-            self._ledger.charge(self._event, self._what, count=block)
-            self.charged += block
+            self.charged += self._charge(missing)
         self.taken += count
+
+    def _charge(self, missing: int) -> int:
+        block = max(missing, min(self._interval, self._ledger.fits(self._event)))
+        try:
+            self._ledger.charge(self._event, self._what, count=block)
+        except BudgetExceeded:  # somebody spent between the look and the charge
+            if block == missing:
+                raise
+            block = missing
+            self._ledger.charge(self._event, self._what, count=block)
+        return block
 
 
 def _terms(
@@ -259,10 +276,7 @@ def _terms(
 ) -> dict[str, Any]:
     """Return what a new ledger fixes for ever; SettingsError for values out of range."""
     epsilon, delta = budget
-    known = [each.value for each in Relation]
-    if relation is not None and relation not in known:
-        raise SettingsError(f"relation = {relation!r}: want one of {', '.join(known)}")
-    own = Relation(relation) if relation is not None else plan.relation if plan else Relation.ADD_OR_REMOVE
+    own = _relation(relation) or (plan.relation if plan else Relation.ADD_OR_REMOVE)
     made = Filter(float(epsilon), float(delta), orders_for(epsilon, delta, plan, own))
     return {
         "epsilon": made.epsilon,
@@ -274,6 +288,15 @@ def _terms(
     }
 
 
+def _relation(given: Relation | str | None) -> Relation | None:
+    known = [each.value for each in Relation]
+    if given is not None and given not in known:
+        raise SettingsError(f"relation = {given!r}: want one of {', '.join(known)}")
+    return None if given is None else Relation(given)
+
+
 def _same(name: str, given: Any, kept: Any) -> None:
     if given is not None and given != kept:
-        raise SettingsError(f"{name} = {given}: the ledger was made with {kept}, and that stays; leave it out, or open a new one")
+        raise SettingsError(
+            f"{name} = {given}: the ledger was made with {kept}, and that stays; leave it out, or open a new one"
+        )

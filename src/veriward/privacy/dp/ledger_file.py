@@ -32,7 +32,7 @@ def open_file(path: Path, terms: Mapping[str, Any] | None, wait_seconds: float) 
     with told(path, "open"):
         mode = "rwc" if terms is not None else "rw"
         uri = f"{path.resolve().as_uri()}?mode={mode}"
-        connection = sqlite3.connect(uri, uri=True, timeout=wait_seconds, isolation_level=None)
+        connection = sqlite3.connect(uri, uri=True, timeout=wait_seconds, isolation_level=None, check_same_thread=False)
     try:
         with told(path, "open"):
             _prepare(connection, path, terms)
@@ -87,7 +87,13 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def insert(
-    connection: sqlite3.Connection, what: str, event: str, count: int, distance: float, sums: Sequence[float], when: float
+    connection: sqlite3.Connection,
+    what: str,
+    event: str,
+    count: int,
+    distance: float,
+    sums: Sequence[float],
+    when: float,
 ) -> int:
     """Write one entry within the open transaction; returns its number."""
     row = (what, event, count, distance, json.dumps(list(sums)), when)

@@ -90,7 +90,7 @@ def _spread(leaf: Leaf) -> float:
     return leaf.rate * math.sqrt(math.expm1(min((leaf.reach / leaf.sigma) ** 2, 40.0)))
 
 
-class Accountant(pld.PLDAccountant):
+class Accountant(pld.PLDAccountant):  # type: ignore[misc] -- they publish no types
     """dp_accounting's accountant; sampled Gaussians and discrete Laplace noise, our own tools, take the quick way."""
 
     def _maybe_compose(self, event: dp_event.DpEvent, count: int, do_compose: bool) -> Any:
@@ -107,9 +107,9 @@ class Accountant(pld.PLDAccountant):
 
 
 def discrete_laplace(rate: float, shift: int, width: float) -> PrivacyLossDistribution:
-    """Return the loss distribution of discrete Laplace noise, losses rounded up: x has rate * (shift - 2 x), cut at the ends.
+    """Return the loss distribution of discrete Laplace noise, losses rounded up: x has rate * (shift - 2 x).
 
-    Both neighbours lose alike. Shares of x at or above a point are geometric: no loop over a shift of many grid steps.
+    Losses are cut at the ends, rate * shift; both neighbours lose alike. Shares of x at or above a point are geometric: no loop over a shift of many grid steps.
     """
     top = math.ceil(rate * shift / width)
     losses = np.arange(-top, top) * width
@@ -154,7 +154,9 @@ class Mixture:
         with np.errstate(all="ignore"):  # below the smallest loss there is no cut: the best set is everything
             cut = self._cut(epsilons)
             above = sum(w * ndtr((c - cut) / self.sigma) for c, w in self._parts())
-            deltas = np.where(np.isinf(cut), -np.expm1(epsilons), above - np.exp(epsilons + log_ndtr(-cut / self.sigma)))
+            deltas = np.where(
+                np.isinf(cut), -np.expm1(epsilons), above - np.exp(epsilons + log_ndtr(-cut / self.sigma))
+            )
         return pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(width, low, high, np.clip(deltas, 0, 1))
 
     def added(self, width: float) -> pld_pmf.PLDPmf:
@@ -178,11 +180,11 @@ class Mixture:
         bounds = loss.connect_dots_bounds()
         return math.floor(bounds.epsilon_lower / width), math.ceil(bounds.epsilon_upper / width)
 
-    def _cut(self, losses: Floats) -> Floats:
+    def _cut(self, losses: NDArray[np.floating[Any]]) -> Floats:
         """Return the x at which log P/Q is each loss; minus infinity for a loss that no x has.
 
-        Solved for the parts that move alone, log(exp(loss) - w_0) = log sum of w exp((2 c x - c**2) / 2 sigma**2): convex and
-        steep everywhere, so Newton's steps from the right go down to the root. With one such part the first step is exact.
+        Solved for the parts that move alone, log(exp(loss) - w_0) = log sum of w exp((2 c x - c**2) / 2 sigma**2): convex
+        and steep everywhere, so Newton's steps from the right go down to the root. With one such part the first step is exact.
         """
         moving = [(c, w) for c, w in self._parts() if c > 0]
         shifts, weights = (np.array(column)[:, None] for column in zip(*moving, strict=True))
