@@ -9,7 +9,7 @@ from dp_accounting import dp_event
 from dp_accounting.rdp import RdpAccountant
 
 
-class Renyi(RdpAccountant):  # type: ignore[misc] -- they publish no types
+class Renyi(RdpAccountant):  # type: ignore[misc]
     """dp_accounting's accountant, with discrete Laplace noise; a count of up to 2**53 grid steps costs no loop."""
 
     def _maybe_compose(self, event: dp_event.DpEvent, count: int, do_compose: bool) -> Any:
@@ -17,7 +17,7 @@ class Renyi(RdpAccountant):  # type: ignore[misc] -- they publish no types
             return super()._maybe_compose(event, count, do_compose)
         if do_compose:
             curve = discrete_laplace(event.noise_parameter, event.sensitivity, self._orders)
-            self._rdp = self._rdp + count * curve
+            self._rdp += count * curve
         return None
 
 

@@ -90,7 +90,7 @@ def _spread(leaf: Leaf) -> float:
     return leaf.rate * math.sqrt(math.expm1(min((leaf.reach / leaf.sigma) ** 2, 40.0)))
 
 
-class Accountant(pld.PLDAccountant):  # type: ignore[misc] -- they publish no types
+class Accountant(pld.PLDAccountant):  # type: ignore[misc]
     """dp_accounting's accountant; sampled Gaussians and discrete Laplace noise, our own tools, take the quick way."""
 
     def _maybe_compose(self, event: dp_event.DpEvent, count: int, do_compose: bool) -> Any:
@@ -102,14 +102,15 @@ class Accountant(pld.PLDAccountant):  # type: ignore[misc] -- they publish no ty
         else:
             return super()._maybe_compose(event, count, do_compose)
         if once is not None:
-            self._pld = self._pld.compose(once.self_compose(count))
+            self._pld: PrivacyLossDistribution = self._pld.compose(once.self_compose(count))
         return None
 
 
 def discrete_laplace(rate: float, shift: int, width: float) -> PrivacyLossDistribution:
     """Return the loss distribution of discrete Laplace noise, losses rounded up: x has rate * (shift - 2 x).
 
-    Losses are cut at the ends, rate * shift; both neighbours lose alike. Shares of x at or above a point are geometric: no loop over a shift of many grid steps.
+    Losses are cut at the ends, rate * shift; both neighbours lose alike.
+    Shares of x at or above a point are geometric: no loop over a shift of many grid steps.
     """
     top = math.ceil(rate * shift / width)
     losses = np.arange(-top, top) * width
@@ -184,7 +185,7 @@ class Mixture:
         """Return the x at which log P/Q is each loss; minus infinity for a loss that no x has.
 
         Solved for the parts that move alone, log(exp(loss) - w_0) = log sum of w exp((2 c x - c**2) / 2 sigma**2): convex
-        and steep everywhere, so Newton's steps from the right go down to the root. With one such part the first step is exact.
+        and steep everywhere, so Newton's steps from the right go down to the root. With one such part the first is exact.
         """
         moving = [(c, w) for c, w in self._parts() if c > 0]
         shifts, weights = (np.array(column)[:, None] for column in zip(*moving, strict=True))
