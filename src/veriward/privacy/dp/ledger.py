@@ -94,13 +94,13 @@ class Ledger:
     def _read_terms(
         self, budget: tuple[float, float] | None, data: str | None, relation: Relation | str | None, unit: str | None
     ) -> None:
-        with told(self.path, "read"):
+        with told(self.path):
             terms = json.loads(self._connection.execute("SELECT body FROM terms").fetchone()[0])
         self._filter = Filter(terms["epsilon"], terms["delta"], tuple(terms["orders"]))
         self.relation, self.unit, self.data = Relation(terms["relation"]), str(terms["unit"]), str(terms["data"])
         if data is not None and data != self.data:
             raise LedgerError(
-                f"{self.path}: keeps the budget of other data ({self.data[:12] or 'not named'}), not of {data[:12]}; "
+                f"{self.path}: keeps the budget of other data ({self.data[:12] or '–'}), not of {data[:12]}; "
                 "want one ledger for each data set"
             )
         _same("budget", budget and tuple(budget), self.budget)
@@ -137,7 +137,7 @@ class Ledger:
 
     def entries(self) -> list[Entry]:
         """Return all charges, oldest first; LedgerError if one of them cannot be read."""
-        with told(self.path, "read"):
+        with told(self.path):
             rows = self._connection.execute(
                 "SELECT number, what, event, count, distance, time FROM entry ORDER BY number"
             )
@@ -174,7 +174,7 @@ class Ledger:
             after = [s + count * c for s, c in zip(spent, cost, strict=True)]
             if not self._filter.allows(after, far + count * distance):
                 raise self._refusal(what, spent, after)
-            number = insert(self._connection, what, text, count, count * distance, after, time.time())
+            number = insert(self._connection, self.path, what, text, count, count * distance, after, time.time())
         return Receipt(number, what, self._filter.epsilon_of(after))
 
     def charging(self, what: str) -> Callable[["DpEvent", float], Receipt]:
@@ -207,7 +207,7 @@ class Ledger:
 
     def _sums(self) -> tuple[Sequence[float], float]:
         """Return what is spent at each order, and the sum of distances: the last entry carries both."""
-        with told(self.path, "read"):
+        with told(self.path):
             row = self._connection.execute("SELECT sums FROM entry ORDER BY number DESC LIMIT 1").fetchone()
             sums = json.loads(row[0]) if row else [0.0] * len(self._filter.orders)
             far = self._connection.execute("SELECT total(distance) FROM entry").fetchone()[0]
@@ -217,11 +217,11 @@ class Ledger:
     def _writing(self) -> Iterator[None]:
         """Hold the file's only write lock, and our threads' turn; nothing is kept unless everything within succeeds."""
         with self._turn:
-            with told(self.path, "write"):
+            with told(self.path):
                 self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
-                with told(self.path, "write"):
+                with told(self.path):
                     self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:

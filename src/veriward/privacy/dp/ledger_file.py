@@ -29,12 +29,12 @@ def open_file(path: Path, terms: Mapping[str, Any] | None, wait_seconds: float) 
         raise LedgerError(f"{path}: no ledger there; want a budget (epsilon, delta) to open a new one")
     if path.exists() and not path.is_file():
         raise LedgerError(f"{path}: not a file; want a ledger")
-    with told(path, "open"):
+    with told(path):
         mode = "rwc" if terms is not None else "rw"
         uri = f"{path.resolve().as_uri()}?mode={mode}"
         connection = sqlite3.connect(uri, uri=True, timeout=wait_seconds, isolation_level=None, check_same_thread=False)
     try:
-        with told(path, "open"):
+        with told(path):
             _prepare(connection, path, terms)
     except BaseException:
         connection.close()
@@ -97,7 +97,7 @@ def insert(
 ) -> int:
     """Write one entry within the open transaction; returns its number."""
     row = (what, event, count, distance, json.dumps(list(sums)), when)
-    with told(Path(), "write"):
+    with told(path):
         done = connection.execute(
             "INSERT INTO entry (what, event, count, distance, sums, time) VALUES (?, ?, ?, ?, ?, ?)", row
         )
@@ -105,12 +105,12 @@ def insert(
 
 
 @contextmanager
-def told(path: Path, what: str) -> Iterator[None]:
+def told(path: Path) -> Iterator[None]:
     """Turn what SQLite says into one LedgerError that says what to do."""
     try:
         yield
     except sqlite3.Error as error:
-        raise LedgerError(f"{path}: cannot {what} the ledger: {error}; {_remedy(str(error))}") from error
+        raise LedgerError(f"{path}: cannot use the ledger ({error}); {_remedy(str(error))}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise LedgerError(f"{path}: an entry is not as veriward wrote it; restore a copy of the ledger") from error
 
