@@ -88,6 +88,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
 
 def insert(
     connection: sqlite3.Connection,
+    path: Path,
     what: str,
     event: str,
     count: int,
