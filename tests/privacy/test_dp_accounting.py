@@ -1,5 +1,6 @@
 """What private trainings cost: closed forms, published figures, and the traps of others, each by name."""
 
+import itertools
 import math
 import random
 import time
@@ -284,9 +285,9 @@ def test_epsilon_falls_with_noise_and_grows_with_rate_and_steps(accountant: str)
         return epsilon(noise_multiplier=sigma, sampling_rate=rate, steps=count, delta=1e-6, accountant=accountant)
 
     falling = [at(sigma=sigma) for sigma in (0.3, 0.5, 0.7, 0.9, 1.0, 1.5, 3.0, 10.0, 100.0)]
-    assert all(a > b for a, b in zip(falling, falling[1:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(falling))
     for growing in ([at(rate=r) for r in (1e-4, 0.01, 0.1, 0.5, 1.0)], [at(count=c) for c in (1, 10, 1000, 100_000)]):
-        assert all(a < b for a, b in zip(growing, growing[1:], strict=False))
+        assert all(a < b for a, b in itertools.pairwise(growing))
 
 
 @pytest.mark.parametrize(

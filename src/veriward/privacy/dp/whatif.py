@@ -11,6 +11,7 @@ from veriward.privacy.dp.events import Event
 
 NOISES = (0.75, 1.0, 1.5, 2.0)  # times the noise multiplier: rows of the table
 LENGTHS = (0.5, 1.0, 2.0)  # times the steps: its columns
+COARSE = 4  # of neighbours: some ten-thousandths above the tight bound
 POINTS = 25  # of the curve
 
 
@@ -25,19 +26,14 @@ class Setting:
     sampling: str
     accountant: str
     group: int = 1
+    coarse: int = 1  # above 1: a quicker and looser bound, for the neighbours
 
     @property
     def epsilon(self) -> float:
         """Epsilon at delta, an upper bound."""
-        return accounting.epsilon(
-            noise_multiplier=self.noise_multiplier,
-            sampling_rate=self.sampling_rate,
-            steps=self.steps,
-            delta=self.delta,
-            sampling=self.sampling,
-            accountant=self.accountant,
-            group=self.group,
-        )
+        from veriward.privacy.dp.accountants import epsilon_at
+
+        return epsilon_at(self._event, self.delta, self.accountant, coarse=self.coarse)
 
     @property
     def relation(self) -> str:
@@ -138,11 +134,16 @@ def table(setting: Setting) -> list[list[Setting]]:
     """Return neighbouring settings, one row per noise multiplier and one column per number of steps."""
     lengths = sorted({max(1, round(setting.steps * factor)) for factor in LENGTHS})
     noises = [setting.noise_multiplier * factor for factor in NOISES]
-    return [[replace(setting, noise_multiplier=noise, steps=length) for length in lengths] for noise in noises]
+    return [[_near(setting, noise, length) for length in lengths] for noise in noises]
+
+
+def _near(setting: Setting, noise: float, length: int) -> Setting:
+    near = replace(setting, noise_multiplier=noise, steps=length)
+    return near if near == setting else replace(near, coarse=COARSE)
 
 
 def curve(setting: Setting) -> Iterator[Setting]:
     """Yield settings along the noise, from half of it to four times: what `--out` draws."""
     for point in range(POINTS):
         factor = 0.5 * 8 ** (point / (POINTS - 1))
-        yield replace(setting, noise_multiplier=setting.noise_multiplier * factor)
+        yield _near(setting, setting.noise_multiplier * factor, setting.steps)
