@@ -245,13 +245,12 @@ def test_trap_a_killed_training_has_paid_for_every_step(tmp_path: Path) -> None:
     for _ in range(2):  # killed, resumed, killed again
         with Ledger(path) as ledger:
             before = sum(entry.count for entry in ledger.entries())
-        training = started(TRAIN, path, interval)
-        assert training.stdout is not None
-        while int(training.stdout.readline()) < 25:
-            pass
-        os.kill(training.pid, signal.SIGKILL)
-        executed = max([25, *map(int, training.stdout.read().split())])
-        training.wait()
+        with started(TRAIN, path, interval) as training:
+            assert training.stdout is not None
+            while int(training.stdout.readline()) < 25:
+                pass
+            os.kill(training.pid, signal.SIGKILL)
+            executed = max([25, *map(int, training.stdout.read().split())])
         with Ledger(path) as ledger:
             charged = sum(entry.count for entry in ledger.entries()) - before
         assert executed <= charged <= executed + interval
