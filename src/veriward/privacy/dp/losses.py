@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 INTERVAL = 1e-4  # of the grid of losses, where nothing asks for another one
 POINTS_RANGE = 20.0  # a single loss spread over more than this gets a coarser grid: memory and time stay bounded
 MOST_POINTS = 4e5  # of the grid of a single loss, however fine it should be
+MOST_TOTAL = 5e4  # grid points per standard deviation of the sum of all losses
 FINE_STEPS = 12  # grid points per standard deviation of a single loss: a coarser grid inflates a million small steps
 STEPS = 50  # of Newton at most; about ten are enough
 TAIL = 10.0  # standard deviations of noise that dp_accounting keeps (mass e**-50)
@@ -75,7 +76,7 @@ def interval(event: dp_event.DpEvent, about: float) -> float:
     found = [leaf for leaf in leaves(event) if leaf is not None]
     wide = max((_range(leaf) / POINTS_RANGE for leaf in found), default=1.0)
     coarse = max(1.0, wide, about / 20)
-    fewest = max((_range(leaf) / MOST_POINTS / INTERVAL for leaf in found), default=0.0)
+    fewest = max((max(_range(leaf) / MOST_POINTS, _sum(leaf) / MOST_TOTAL) / INTERVAL for leaf in found), default=0.0)
     finest = max(fewest, min((_spread(leaf) / FINE_STEPS / INTERVAL for leaf in found), default=1.0))
     scale = math.ceil(math.log2(coarse)) if coarse > 1 else math.floor(math.log2(min(1.0, finest)))
     return float(INTERVAL * 2.0**scale)
@@ -86,6 +87,10 @@ def _range(leaf: Leaf) -> float:
     ratio = leaf.reach / leaf.sigma
     whole = TAIL * ratio + ratio**2 / 2
     return math.log1p(leaf.rate * math.expm1(whole)) if whole < 500 else whole
+
+
+def _sum(leaf: Leaf) -> float:
+    return math.sqrt(leaf.count) * _spread(leaf)
 
 
 def _spread(leaf: Leaf) -> float:
