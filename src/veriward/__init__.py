@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from veriward import privacy
     from veriward.adapters.dlpack import from_jax, from_tensorflow
     from veriward.adapters.scan import ScanResult, scan
     from veriward.checks.registry import registry
@@ -29,6 +30,7 @@ _HOME = {
     "scan": "veriward.adapters.scan",
     "verify": "veriward.core.seal",
 }
+_ROOMS = ("privacy",)  # rooms whose own names are the face: vw.privacy.dp.epsilon(...)
 __all__ = [
     "Dossier",
     "Policy",
@@ -38,6 +40,7 @@ __all__ = [
     "assess",
     "from_jax",
     "from_tensorflow",
+    "privacy",
     "registry",
     "scan",
     "verify",
@@ -45,6 +48,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"veriward.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'veriward' has no attribute {name!r}; it has {', '.join(__all__)}")
     return getattr(import_module(_HOME[name]), name)

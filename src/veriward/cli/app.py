@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 VERBS = (
     *("demo", "init", "assess", "report", "gate", "view", "checks", "policy"),
-    *("scan", "sign", "verify", "convert", "key"),
+    *("scan", "sign", "verify", "convert", "key", "epsilon"),
 )
 CRASH, INTERRUPTED, WRONG = 70, 130, 2
 NOBODY_READS = 141  # what shells say of a program whose reader (head, a pager) went away: 128 + SIGPIPE

@@ -68,6 +68,10 @@ class DossierError(VeriwardError):
     """A dossier that is corrupt, foreign, in use by another process, or not writable."""
 
 
+class LedgerError(VeriwardError):
+    """A privacy ledger that is corrupt, of other data, held by another process, or not writable."""
+
+
 class BudgetExceeded(VeriwardError):  # noqa: N818 -- the field says "budget exceeded"
     """More was asked than the threat or the user allows."""
 

@@ -1,1 +1,42 @@
-"""Differential privacy: mechanisms, accounting, private training."""
+"""Differential privacy: released statistics, accounting, a ledger, private training. Importing this imports nothing heavy.
+
+>>> sorted(set(__all__) & {"epsilon", "Ledger", "laplace"})
+['Ledger', 'epsilon', 'laplace']
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from veriward.privacy.dp.accounting import composed, delta, epsilon, noise_multiplier, steps, training
+    from veriward.privacy.dp.ledger import Ledger
+
+# In which module a name lives: it is loaded when somebody asks for the name.
+_HOME = {
+    **dict.fromkeys(("composed", "delta", "epsilon", "noise_multiplier", "steps", "training"), "accounting"),
+    "Ledger": "ledger",
+    **dict.fromkeys(("count", "gaussian", "histogram", "laplace", "mean", "outside", "quantile", "sum"), "release"),
+    **dict.fromkeys(("Neighbouring", "Released"), "released"),
+    **dict.fromkeys(("SecureSource", "SimulatedSource", "Source"), "noise"),
+    **dict.fromkeys(("DiscreteGaussian", "DiscreteLaplace", "Gaussian", "Laplace"), "mechanisms"),
+    **dict.fromkeys(("Exponential", "RandomisedResponse", "ReportNoisyMax"), "selection"),
+    "AboveThreshold": "sparse",
+    "PerRow": "clipping",
+}
+__all__ = ["Ledger", "composed", "delta", "epsilon", "noise_multiplier", "steps", "training"]
+__all__ += ["count", "gaussian", "histogram", "laplace", "mean", "outside", "quantile", "sum"]
+__all__ += ["AboveThreshold", "Neighbouring", "PerRow", "Released", "SecureSource", "SimulatedSource", "Source"]
+__all__ += ["DiscreteGaussian", "DiscreteLaplace", "Gaussian", "Laplace"]
+__all__ += ["Exponential", "RandomisedResponse", "ReportNoisyMax"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(
+            f"module 'veriward.privacy.dp' has no attribute {name!r}; it has {', '.join(sorted(_HOME))}"
+        )
+    return getattr(import_module(f"veriward.privacy.dp.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOME)
