@@ -78,7 +78,7 @@ class Ball:
 
         The nearest points under L-infinity and L1; under L2 the box first and then the ball, as AutoAttack does.
         """
-        inside = torch.minimum(torch.maximum(z, self.low), self.high)
+        inside = torch.clamp(z, self.low, self.high)
         if self.norm == "linf":
             return inside
         delta = inside - self.clean
@@ -126,11 +126,11 @@ class Ball:
 
         L-infinity: the sign; L2: the direction; L1: the signs of the best `share` of the numbers.
         """
-        steep = gradient * self.radii  # what a whole budget of each number brings
         if self.norm == "linf":
-            if isinstance(size, float | int):  # one pass less over the numbers
-                return torch.addcmul(z, self.radii, gradient.sign(), value=size)
+            if isinstance(size, float | int):  # radii may be one number, laid out: addcmul is ten times slower then
+                return torch.add(z, gradient.sign().mul_(self.radii), alpha=size)
             return z + size * self.radii * gradient.sign()
+        steep = gradient * self.radii  # what a whole budget of each number brings
         if self.norm == "l2":
             length = steep.flatten(1).square().sum(1).sqrt().view_as(self.reach)
             return z + size * self.radii * steep / length.clamp(min=torch.finfo(z.dtype).tiny)
