@@ -542,7 +542,7 @@ def test_tables_of_other_makes(variant: str, folder: Path, assess: Call) -> None
             case "reordered" if which == "test":
                 file.write_text(csv(x[:, ::-1], y, "dcba"))
     (folder / "subject.toml").write_text(text)
-    code, out, err = assess("--checks", "certify/*")
+    code, out, err = assess("--checks", "leakage/*")
     assert (code, "leakage/loss" in out) == (3, True), err
     reference = folder / "reference.ward"
     (folder / "subject.toml").write_text(SUBJECT.replace(".csv", ".npz"))
@@ -563,7 +563,7 @@ def test_paths_with_spaces_quotes_and_chinese(folder: Path, call: Call) -> None:
     shutil.move(folder, place)
     (place / "test.csv").rename(place / '测试 "数据"\'s.csv')
     (place / "subject.toml").write_text(SUBJECT.replace('"test.csv"', "'''测试 \"数据\"'s.csv'''"), encoding="utf-8")
-    code, out, _ = call("assess", place, "--budget", "quick", "--checks", "certify/*")
+    code, out, _ = call("assess", place, "--budget", "quick", "--checks", "leakage/*")
     assert (code, str(place / "tiny.html") in out) == (3, True)
     assert call("verify", place / "tiny.ward")[0] == 3  # not sealed
     assert call("report", place / "tiny.ward", "--format", "json")[0] == 0
@@ -632,12 +632,12 @@ def test_a_disk_too_full_for_the_report_keeps_the_dossier(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("veriward.reports.write.os.fsync", full)
-    code, _, err = assess("--checks", "certify/*")
+    code, _, err = assess("--checks", "leakage/*")
     assert (code, "tiny.html: cannot write it (No space left on device); free space" in err) == (2, True)
     assert {path.name for path in folder.glob("*tiny*")} == {"tiny.ward"}
     monkeypatch.undo()
     before = count(folder / "tiny.ward")
-    assert assess("--checks", "certify/*")[0] == 3
+    assert assess("--checks", "leakage/*")[0] == 3
     assert count(folder / "tiny.ward") == before  # all of it came from the dossier
 
 
@@ -662,12 +662,12 @@ def test_places_that_cannot_be_written(folder: Path, refused: Callable[..., str]
 
 
 def test_a_second_writer_waits(folder: Path, assess: Call, refused: Callable[..., str], call: Call) -> None:
-    assess("--checks", "certify/*")
+    assess("--checks", "leakage/*")
     with Journal(folder / "tiny.ward", write=True):
         assert "another process is writing to it" in refused()
         assert "another process is writing to it" in refused("--fresh")
         assert call("report", folder / "tiny.ward", "--format", "json")[0] == 0
-    assert assess("--checks", "certify/*")[0] == 3
+    assert assess("--checks", "leakage/*")[0] == 3
 
 
 def test_files_that_are_no_dossier_stay_as_they_are(folder: Path, refused: Callable[..., str], call: Call) -> None:
@@ -688,7 +688,7 @@ def test_files_that_are_no_dossier_stay_as_they_are(folder: Path, refused: Calla
 
 def test_a_corrupt_dossier_is_not_built_on(folder: Path, assess: Call, refused: Callable[..., str]) -> None:
     ward = folder / "tiny.ward"
-    assess("--checks", "certify/*")
+    assess("--checks", "leakage/*")
     whole = ward.read_bytes()
     damaged = {
         "half": whole[: len(whole) // 2],
@@ -698,7 +698,7 @@ def test_a_corrupt_dossier_is_not_built_on(folder: Path, assess: Call, refused: 
     for data in damaged.values():
         assert data != whole
         ward.write_bytes(data)
-        assert "--fresh" in refused("--checks", "certify/*")
+        assert "--fresh" in refused("--checks", "leakage/*")
         assert ward.read_bytes() == data
     assert assess("--checks", "leakage/*", "--fresh")[0] == 3
     (old,) = folder.glob("tiny.2*.ward")
@@ -732,7 +732,7 @@ def test_a_dossier_with_rows_of_another_make(body: str, folder: Path, call: Call
 
 
 def test_the_dossier_of_another_subject(folder: Path, assess: Call, refused: Callable[..., str]) -> None:
-    assess("--checks", "certify/*")
+    assess("--checks", "leakage/*")
     (folder / "subject.toml").write_text(SUBJECT.replace('"tiny"', '"other"'))
     assert "holds the subject 'tiny', not 'other'" in refused("--out", folder / "tiny.ward")
 
