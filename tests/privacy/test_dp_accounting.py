@@ -94,7 +94,7 @@ def test_our_loss_distributions_are_those_of_dp_accounting(rate: float, sigma: f
     ours = losses.Accountant(add_or_remove, 1e-3).compose(event)
     theirs = pld.PLDAccountant(add_or_remove, 1e-3).compose(event)
     for at in (1e-3, 1e-6, 1e-9):
-        assert ours.get_epsilon(at) == pytest.approx(theirs.get_epsilon(at), rel=1e-6)  # composition drops 1e-15
+        assert ours.get_epsilon(at) == pytest.approx(theirs.get_epsilon(at), rel=1e-5)  # at 1e-9, some 1e-15 count
 
 
 def test_groups_and_discrete_noise_are_those_of_dp_accounting() -> None:
