@@ -61,7 +61,7 @@ class Masses(DensePLDPmf):  # type: ignore[misc]
         if high - low >= MOST_CELLS:
             return Masses(self._discretization, 0, np.zeros(1), 1.0, True)
         cells = fft.next_fast_len(max(high - low + 1, self.size), real=True)
-        found = fft.irfft(fft.rfft(self._probs, cells) ** num_times, cells)
+        found = fft.irfft(_power(fft.rfft(self._probs, cells), num_times), cells)
         kept = np.maximum(np.roll(found, -low)[: high - low + 1], 0.0)
         infinite = -math.expm1(num_times * math.log1p(-self._infinity_mass)) if self._infinity_mass < 1 else 1.0
         infinite = min(1.0, infinite + cut + num_times * LOST)
@@ -69,6 +69,8 @@ class Masses(DensePLDPmf):  # type: ignore[misc]
 
     def compose(self, other: PLDPmf, tail_mass_truncation: float = CUT) -> "Masses":
         """Return the masses of the sum of two independent losses, its ends cut."""
+        if self.size == 1 and self._probs[0] == 1 and self._lower_loss == 0:  # nothing was lost before
+            return Masses.of(other)
         both = DensePLDPmf.compose(self, other)
         masses = np.maximum(both._probs, 0.0)
         left = int(np.searchsorted(np.cumsum(masses), tail_mass_truncation / 2))
@@ -98,6 +100,13 @@ class Masses(DensePLDPmf):  # type: ignore[misc]
         if above[at] <= delta or below[at] == 0:
             return max(0.0, float(losses[at])) if above[at] > delta else 0.0
         return min(max(0.0, math.log((above[at] - delta) / below[at])), float(losses[at]))
+
+
+def _power(waves: NDArray[np.complex128], count: int) -> NDArray[np.complex128]:
+    """Return the powers of a transform; what would be below exp(-80) is 0, and of many steps nearly all of it is."""
+    found, kept = np.zeros_like(waves), np.abs(waves) > math.exp(-80 / count)
+    found[kept] = waves[kept] ** count
+    return found
 
 
 def _from_top(masses: Floats) -> Floats:
