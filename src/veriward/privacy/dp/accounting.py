@@ -60,7 +60,8 @@ def epsilon(
 
     Accountants: "pld" (privacy loss distributions: the tight one) and "rdp" (Rényi; the only one for "fixed"). Unsampled
     Gaussians are solved in closed form (Balle & Wang, 2018, arXiv:1805.06530). Above 500, or for a delta below 1e-11, "pld"
-    answers with the Rényi bound. `rows`, where it is public, lets a delta of 1/rows or more warn (DeltaWarning).
+    answers with the Rényi bound, as for sums that reach too far for a grid; rounding is charged to delta, 2**-50 a step.
+    `rows`, where it is public, lets a delta of 1/rows or more warn (DeltaWarning).
     Other arguments as in `training`. Raises SettingsError for values out of range and for "fixed" with "pld".
 
     >>> round(epsilon(noise_multiplier=0.7, sampling_rate=0.01, steps=120, delta=1e-5), 4)

@@ -44,11 +44,11 @@ class Masses(DensePLDPmf):  # type: ignore[misc]
             np.append(start, d / math.expm1(-width)) + np.append(d / math.expm1(width), 0.0)
             for start, d in ((1 - deltas[0], falls), (-lacks[0], rises))
         )
-        masses = np.maximum(np.where(losses < 0, deep, high), 0.0)
-        masses[min(max(0, -low), len(masses) - 1)] += max(0.0, 1 - float(np.min(deltas)) - float(masses.sum()))
-        turned = (np.exp(-losses) * masses)[::-1]
-        never = max(0.0, math.exp(-losses[0]) * float(lacks[0]))
-        turned[0] += max(0.0, 1 - never - float(turned.sum()))
+        masses, seam = np.maximum(np.where(losses < 0, deep, high), 0.0), min(max(0, -low), len(losses) - 1)
+        masses[seam] += max(-masses[seam], 1 - float(np.min(deltas)) - float(masses.sum()))  # they round apart there
+        turned, never = np.exp(-losses) * masses, max(0.0, math.exp(-losses[0]) * float(lacks[0]))
+        turned[seam] += max(-turned[seam], 1 - never - float(turned.sum()))
+        turned = turned[::-1].copy()
         one = cls(width, low, masses, float(np.min(deltas)), True)
         return one, cls(width, -(low + len(deltas) - 1), turned, never, True)
 
