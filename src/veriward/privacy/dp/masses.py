@@ -41,12 +41,17 @@ class Masses(DensePLDPmf):  # type: ignore[misc]
         losses = (np.arange(len(deltas)) + low) * width
         falls, rises = np.diff(np.minimum.accumulate(deltas)), np.diff(np.maximum.accumulate(lacks))
         high, deep = (
-            np.append(start, d / math.expm1(-width)) + np.append(d / math.expm1(width), 0.0)
+            np.append(start, d / math.expm1(-width)) + np.append(d / math.expm1(min(width, LARGEST)), 0.0)
             for start, d in ((1 - deltas[0], falls), (-lacks[0], rises))
         )
         masses, seam = np.maximum(np.where(losses < 0, deep, high), 0.0), min(max(0, -low), len(losses) - 1)
         masses[seam] += max(-masses[seam], 1 - float(np.min(deltas)) - float(masses.sum()))  # they round apart there
-        turned, never = np.exp(-losses) * masses, max(0.0, math.exp(-losses[0]) * float(lacks[0]))
+        turned, never = (
+            np.exp(np.minimum(-losses, LARGEST)) * masses,
+            1.0,
+        )  # all of it, where exp leaves double precision
+        if losses[0] > -LARGEST:
+            never = min(1.0, math.exp(-losses[0]) * float(lacks[0]))
         turned[seam] += max(-turned[seam], 1 - never - float(turned.sum()))
         turned = turned[::-1].copy()
         one = cls(width, low, masses, float(np.min(deltas)), True)
