@@ -17,7 +17,7 @@ from veriward.privacy.dp.accounting import composed, delta, epsilon, noise_multi
 from veriward.privacy.dp.bounds import DeltaWarning
 from veriward.privacy.dp.calibrate import smallest
 from veriward.privacy.dp.divergences import discrete_laplace
-from veriward.privacy.dp.events import Relation
+from veriward.privacy.dp.relation import Relation
 
 PRV = {  # REFERENCE: delta 1e-6, 100 steps; upper bounds with an error of .01
     (0.8, 0.001): 0.270403,
