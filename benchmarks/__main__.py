@@ -23,7 +23,7 @@ NAMES = (
         "certify",
         "trees",
     ),
-    *("masking", "evasion", "adult", "dp_clipping"),
+    *("masking", "evasion", "adult", "clipping"),
 )
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from veriward.core.streams import Stream
-from veriward.privacy.dp.clipping import LoRA, fix
+from veriward.privacy.clipping import LoRA, fix
 
 STREAM = Stream.of(7, "tests/privacy/clipping")
 

@@ -17,9 +17,9 @@ from dp_accounting import dp_event
 from veriward.core.errors import BudgetExceeded, LedgerError, SettingsError
 from veriward.privacy.dp import events
 from veriward.privacy.dp.event_json import FIELDS, from_dict, from_plain, to_dict, to_plain
-from veriward.privacy.dp.events import Relation
 from veriward.privacy.dp.filter import RESERVE, Filter, largest, orders_for
 from veriward.privacy.dp.ledger import Ledger
+from veriward.privacy.dp.relation import Relation
 
 BUDGET = (2.0, 1e-5)
 ONE = events.full_batch(20.0, 1)

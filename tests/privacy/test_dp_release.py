@@ -13,9 +13,10 @@ from veriward.core.errors import BudgetExceeded, DataError, SettingsError
 from veriward.core.streams import Stream
 from veriward.privacy.dp import mechanisms, release, selection
 from veriward.privacy.dp.noise import SimulatedSource
-from veriward.privacy.dp.released import Neighbouring, Released
+from veriward.privacy.dp.relation import Relation
+from veriward.privacy.dp.released import Released
 
-ADD, REPLACE = Neighbouring.ADD_OR_REMOVE, Neighbouring.REPLACE
+ADD, REPLACE = Relation.ADD_OR_REMOVE, Relation.REPLACE
 VALUES = [-9.0, -2.0, 0.25, 3.0, 40.0, math.inf, math.nan]  # inside, outside and missing
 LOW, HIGH = -2.0, 3.0
 Data = tuple[float, ...]
@@ -25,7 +26,7 @@ def source(name: str) -> SimulatedSource:
     return SimulatedSource(Stream.of(17, name))
 
 
-def pairs(neighbouring: Neighbouring) -> Iterator[tuple[Data, Data]]:
+def pairs(neighbouring: Relation) -> Iterator[tuple[Data, Data]]:
     for rows in range(3):
         for data in itertools.product(VALUES, repeat=rows):
             for value in VALUES:
@@ -53,7 +54,7 @@ def l1(a: Released, b: Released) -> float:
 
 
 EDGES = [-2.0, 0.0, 1.0, 3.0]
-STATISTICS: list[tuple[str, Callable[..., Released], dict[str, Any], dict[Neighbouring, float]]] = [
+STATISTICS: list[tuple[str, Callable[..., Released], dict[str, Any], dict[Relation, float]]] = [
     ("count", release.count, {}, {ADD: 1, REPLACE: 1}),
     ("sum", release.sum, {"low": LOW, "high": HIGH}, {ADD: 3, REPLACE: 5}),
     ("sum of positives", release.sum, {"low": 1.0, "high": HIGH}, {ADD: 3, REPLACE: 3}),
@@ -67,8 +68,8 @@ def test_sensitivity_by_brute_force(
     name: str,
     statistic: Callable[..., Released],
     options: dict[str, Any],
-    closed: dict[Neighbouring, float],
-    neighbouring: Neighbouring,
+    closed: dict[Relation, float],
+    neighbouring: Relation,
     scales: list[float],
 ) -> None:
     epsilon = 0.8
@@ -87,7 +88,7 @@ def test_sensitivity_by_brute_force(
 
 
 @pytest.mark.parametrize("neighbouring", [ADD, REPLACE])
-def test_sensitivity_of_the_mean_by_brute_force(neighbouring: Neighbouring, scales: list[float]) -> None:
+def test_sensitivity_of_the_mean_by_brute_force(neighbouring: Relation, scales: list[float]) -> None:
     """What is noised is the sum around the middle: recomputed here by hand."""
     steps = release._Steps.of(LOW, HIGH, HIGH - LOW, 0.8)
     middle = (steps.low + steps.high) // 2
@@ -106,7 +107,7 @@ def test_sensitivity_of_the_mean_by_brute_force(neighbouring: Neighbouring, scal
 @pytest.mark.parametrize("neighbouring", [ADD, REPLACE])
 @pytest.mark.parametrize("q", [0.0, 0.3, 0.5, 1.0])
 def test_epsilon_of_the_quantile_by_brute_force(
-    q: float, neighbouring: Neighbouring, monkeypatch: pytest.MonkeyPatch
+    q: float, neighbouring: Relation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The exact law over all candidates, for every pair of neighbours."""
     taken: list[NDArray[np.float64]] = []

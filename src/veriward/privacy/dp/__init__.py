@@ -16,16 +16,16 @@ _HOME = {
     **dict.fromkeys(("composed", "delta", "epsilon", "noise_multiplier", "steps", "training"), "accounting"),
     "Ledger": "ledger",
     **dict.fromkeys(("count", "gaussian", "histogram", "laplace", "mean", "outside", "quantile", "sum"), "release"),
-    **dict.fromkeys(("Neighbouring", "Released"), "released"),
+    "Relation": "relation",
+    "Released": "released",
     **dict.fromkeys(("SecureSource", "SimulatedSource", "Source"), "noise"),
     **dict.fromkeys(("DiscreteGaussian", "DiscreteLaplace", "Gaussian", "Laplace"), "mechanisms"),
     **dict.fromkeys(("Exponential", "RandomisedResponse", "ReportNoisyMax"), "selection"),
     "AboveThreshold": "sparse",
-    "PerRow": "clipping",
 }
 __all__ = ["Ledger", "composed", "delta", "epsilon", "noise_multiplier", "steps", "training"]
 __all__ += ["count", "gaussian", "histogram", "laplace", "mean", "outside", "quantile", "sum"]
-__all__ += ["AboveThreshold", "Neighbouring", "PerRow", "Released", "SecureSource", "SimulatedSource", "Source"]
+__all__ += ["AboveThreshold", "Relation", "Released", "SecureSource", "SimulatedSource", "Source"]
 __all__ += ["DiscreteGaussian", "DiscreteLaplace", "Gaussian", "Laplace"]
 __all__ += ["Exponential", "RandomisedResponse", "ReportNoisyMax"]
 

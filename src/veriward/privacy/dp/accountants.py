@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from veriward.core.errors import SettingsError
 from veriward.privacy.dp.divergences import Renyi
 from veriward.privacy.dp.event_json import from_plain, to_plain
-from veriward.privacy.dp.events import Event, Relation
+from veriward.privacy.dp.events import Event
 from veriward.privacy.dp.losses import Accountant, interval, leaves, without_sampling
+from veriward.privacy.dp.relation import Relation
 
 Floats = NDArray[np.float64]
 ACCOUNTANTS = ("pld", "rdp")

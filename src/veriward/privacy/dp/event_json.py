@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from veriward.core.errors import SettingsError
-from veriward.privacy.dp.events import Event, Relation
+from veriward.privacy.dp.events import Event
+from veriward.privacy.dp.relation import Relation
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent

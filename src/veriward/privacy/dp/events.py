@@ -10,22 +10,14 @@ Every multiplier here is the standard deviation of the noise on the *sum* of the
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from veriward.core.errors import SettingsError
 from veriward.privacy.dp.bounds import check_count, check_positive, check_rate
+from veriward.privacy.dp.relation import Relation
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
-
-
-class Relation(StrEnum):
-    """What two neighbouring data sets differ in."""
-
-    ADD_OR_REMOVE = "add-or-remove-one"
-    REPLACE = "replace-one"
-    ZERO_OUT = "zero-out"  # a row is replaced by one that adds nothing to any sum: the number of rows stays
 
 
 BOTH = (Relation.ADD_OR_REMOVE, Relation.ZERO_OUT)

@@ -20,7 +20,8 @@ import numpy as np
 
 from veriward.core.errors import SettingsError
 from veriward.privacy.dp.bounds import check_delta, check_positive
-from veriward.privacy.dp.events import Event, Relation
+from veriward.privacy.dp.events import Event
+from veriward.privacy.dp.relation import Relation
 
 MULTIPLES = (
     1.25,

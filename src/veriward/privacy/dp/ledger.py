@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from veriward.core.errors import BudgetExceeded, LedgerError, SettingsError
 from veriward.privacy.dp.bounds import check_count
 from veriward.privacy.dp.event_json import from_dict, to_dict
-from veriward.privacy.dp.events import Event, Relation
+from veriward.privacy.dp.events import Event
 from veriward.privacy.dp.filter import Filter, orders_for
 from veriward.privacy.dp.ledger_file import insert, open_file, told
+from veriward.privacy.dp.relation import Relation
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent

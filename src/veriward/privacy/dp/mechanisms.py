@@ -28,9 +28,9 @@ from veriward.privacy.dp.discrete import (
     rounded_normal,
 )
 from veriward.privacy.dp.noise import Source
+from veriward.privacy.dp.relation import Relation
 from veriward.privacy.dp.released import (
     FINE_BITS,
-    Neighbouring,
     Released,
     check_delta,
     check_epsilon,
@@ -81,7 +81,7 @@ class DiscreteLaplace:
     epsilon: float
     size: int = 1
     grid: float = 1.0
-    neighbouring: Neighbouring = Neighbouring.ADD_OR_REMOVE
+    neighbouring: Relation = Relation.ADD_OR_REMOVE
     unit: str = "row"
 
     def __post_init__(self) -> None:
@@ -140,7 +140,7 @@ class Laplace:
     sensitivity: float
     epsilon: float
     size: int = 1
-    neighbouring: Neighbouring = Neighbouring.ADD_OR_REMOVE
+    neighbouring: Relation = Relation.ADD_OR_REMOVE
     unit: str = "row"
 
     def __post_init__(self) -> None:
@@ -203,7 +203,7 @@ class Gaussian:
     epsilon: float
     delta: float
     size: int = 1
-    neighbouring: Neighbouring = Neighbouring.ADD_OR_REMOVE
+    neighbouring: Relation = Relation.ADD_OR_REMOVE
     unit: str = "row"
 
     def __post_init__(self) -> None:
@@ -268,7 +268,7 @@ class DiscreteGaussian:
     sigma: float
     delta: float
     size: int = 1
-    neighbouring: Neighbouring = Neighbouring.ADD_OR_REMOVE
+    neighbouring: Relation = Relation.ADD_OR_REMOVE
     unit: str = "row"
 
     def __post_init__(self) -> None:

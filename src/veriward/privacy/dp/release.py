@@ -17,9 +17,9 @@ from veriward.core.errors import DataError, SettingsError
 from veriward.privacy.dp.discrete import below
 from veriward.privacy.dp.mechanisms import DiscreteLaplace, Gaussian, Laplace, Mechanism
 from veriward.privacy.dp.noise import SecureSource, Source
+from veriward.privacy.dp.relation import Relation
 from veriward.privacy.dp.released import (
     FINE_BITS,
-    Neighbouring,
     Released,
     check_epsilon,
     numbers_in,
@@ -61,7 +61,7 @@ def laplace(
     *,
     sensitivity: float,
     epsilon: float,
-    neighbouring: Neighbouring = Neighbouring.ADD_OR_REMOVE,
+    neighbouring: Relation = Relation.ADD_OR_REMOVE,
     source: Source | None = None,
     charge: Charge | None = None,
 ) -> Released:
@@ -83,7 +83,7 @@ def gaussian(
     sensitivity: float,
     epsilon: float,
     delta: float,
-    neighbouring: Neighbouring = Neighbouring.ADD_OR_REMOVE,
+    neighbouring: Relation = Relation.ADD_OR_REMOVE,
     source: Source | None = None,
     charge: Charge | None = None,
 ) -> Released:
@@ -103,7 +103,7 @@ def count(
     values: ArrayLike,
     *,
     epsilon: float,
-    neighbouring: Neighbouring = Neighbouring.ADD_OR_REMOVE,
+    neighbouring: Relation = Relation.ADD_OR_REMOVE,
     source: Source | None = None,
     charge: Charge | None = None,
 ) -> Released:
@@ -129,7 +129,7 @@ def sum(
     low: float,
     high: float,
     epsilon: float,
-    neighbouring: Neighbouring = Neighbouring.ADD_OR_REMOVE,
+    neighbouring: Relation = Relation.ADD_OR_REMOVE,
     source: Source | None = None,
     charge: Charge | None = None,
 ) -> Released:
@@ -142,7 +142,7 @@ def sum(
     """
     _check_bounds(low, high)
     column = _column(values)
-    reach = max(high, 0.0) - min(low, 0.0) if neighbouring == Neighbouring.REPLACE else max(abs(low), abs(high))
+    reach = max(high, 0.0) - min(low, 0.0) if neighbouring == Relation.REPLACE else max(abs(low), abs(high))
     steps = _Steps.of(low, high, reach, epsilon)
     mechanism = DiscreteLaplace(steps.reach(0, neighbouring), epsilon, grid=steps.grid, neighbouring=neighbouring)
     source = _charged(source, charge, mechanism)
@@ -155,7 +155,7 @@ def mean(
     low: float,
     high: float,
     epsilon: float,
-    neighbouring: Neighbouring = Neighbouring.ADD_OR_REMOVE,
+    neighbouring: Relation = Relation.ADD_OR_REMOVE,
     source: Source | None = None,
     charge: Charge | None = None,
 ) -> Released:
@@ -167,7 +167,7 @@ def mean(
     """
     _check_bounds(low, high)
     check_epsilon(epsilon)
-    public = neighbouring == Neighbouring.REPLACE  # the number of rows
+    public = neighbouring == Relation.REPLACE  # the number of rows
     share = epsilon if public else epsilon / 2
     column = _column(values)
     if public and not len(column):
@@ -189,7 +189,7 @@ def histogram(
     *,
     edges: Sequence[float],
     epsilon: float,
-    neighbouring: Neighbouring = Neighbouring.ADD_OR_REMOVE,
+    neighbouring: Relation = Relation.ADD_OR_REMOVE,
     source: Source | None = None,
     charge: Charge | None = None,
 ) -> Released:
@@ -201,7 +201,7 @@ def histogram(
     bins = np.asarray(edges, np.float64).reshape(-1)
     if len(bins) < 2 or not (np.isfinite(bins).all() and bool((np.diff(bins) > 0).all())):
         raise SettingsError("edges: want at least two finite numbers, each larger than the one before")
-    moved = 2 if neighbouring == Neighbouring.REPLACE else 1
+    moved = 2 if neighbouring == Relation.REPLACE else 1
     mechanism = DiscreteLaplace(moved, epsilon, len(bins) - 1, neighbouring=neighbouring)
     column = _column(values)
     source = _charged(source, charge, mechanism)
@@ -216,7 +216,7 @@ def quantile(
     low: float,
     high: float,
     epsilon: float,
-    neighbouring: Neighbouring = Neighbouring.ADD_OR_REMOVE,
+    neighbouring: Relation = Relation.ADD_OR_REMOVE,
     source: Source | None = None,
     charge: Charge | None = None,
 ) -> Released:
@@ -229,7 +229,7 @@ def quantile(
     _check_bounds(low, high)
     if not 0 <= q <= 1:
         raise SettingsError(f"q = {q}; want a number between 0 and 1, 0.5 for the median")
-    moved = 1.0 if neighbouring == Neighbouring.REPLACE else max(q, 1 - q)
+    moved = 1.0 if neighbouring == Relation.REPLACE else max(q, 1 - q)
     mechanism = Exponential(moved * (1 + 1e-6), epsilon, neighbouring)  # the rounding of q n in float64
     column = _column(values)
     source = _charged(source, charge, mechanism)
@@ -258,10 +258,10 @@ class _Steps:
         grid = power_of_two_below(min(reach, reach / epsilon)) * 2.0**-FINE_BITS
         return cls(grid, round(low / grid), round(high / grid))
 
-    def reach(self, middle: int, neighbouring: Neighbouring) -> int:
+    def reach(self, middle: int, neighbouring: Relation) -> int:
         """Return the most that one row moves the total around `middle`; a missing row adds nothing to it."""
         up, down = max(self.high - middle, 0), max(middle - self.low, 0)
-        return up + down if neighbouring == Neighbouring.REPLACE else max(up, down)
+        return up + down if neighbouring == Relation.REPLACE else max(up, down)
 
     def total(self, column: Numbers, middle: int) -> NDArray[np.int64]:
         """Return the sum over rows of (value - middle), clamped, in steps, shape ()."""

@@ -2,23 +2,16 @@
 
 import math
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from veriward.core.errors import DataError, SettingsError
+from veriward.privacy.dp.relation import Relation
 
 FINE_BITS = 16  # a grid is at least this many halvings below noise and sensitivity: rounding costs 2^-16 of epsilon
 LARGEST = 2.0**60  # grid units; larger values are clamped, which moves no two of them apart
-
-
-class Neighbouring(StrEnum):
-    """Which two data sets a guarantee compares."""
-
-    ADD_OR_REMOVE = "add-or-remove-one"
-    REPLACE = "replace-one"
 
 
 @dataclass(frozen=True, repr=False)
@@ -33,7 +26,7 @@ class Released:
     epsilon: float
     delta: float
     unit: str
-    neighbouring: Neighbouring
+    neighbouring: Relation
     source: str
 
     def __repr__(self) -> str:

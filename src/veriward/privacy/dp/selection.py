@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from veriward.core.errors import DataError, SettingsError
 from veriward.privacy.dp.discrete import CHOICE_DISTANCE, COIN_DISTANCE, below, choose, coins
 from veriward.privacy.dp.noise import Source
-from veriward.privacy.dp.released import Neighbouring, Released, check_epsilon, check_sensitivity, check_size, slack
+from veriward.privacy.dp.relation import Relation
+from veriward.privacy.dp.released import Released, check_epsilon, check_sensitivity, check_size, slack
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -32,7 +33,7 @@ class Exponential:
 
     sensitivity: float
     epsilon: float
-    neighbouring: Neighbouring = Neighbouring.ADD_OR_REMOVE
+    neighbouring: Relation = Relation.ADD_OR_REMOVE
     unit: str = "row"
 
     def __post_init__(self) -> None:
@@ -76,7 +77,7 @@ class ReportNoisyMax:
     sensitivity: float
     epsilon: float
     candidates: int
-    neighbouring: Neighbouring = Neighbouring.ADD_OR_REMOVE
+    neighbouring: Relation = Relation.ADD_OR_REMOVE
     unit: str = "row"
 
     def __post_init__(self) -> None:
@@ -139,9 +140,9 @@ class RandomisedResponse:
         )
 
     @property
-    def neighbouring(self) -> Neighbouring:
+    def neighbouring(self) -> Relation:
         """One row's category is replaced."""
-        return Neighbouring.REPLACE
+        return Relation.REPLACE
 
     @property
     def distance(self) -> float:

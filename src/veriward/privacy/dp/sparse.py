@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from veriward.core.errors import BudgetExceeded
 from veriward.privacy.dp.discrete import LAPLACE_DISTANCE, SCALE_LIMIT, check_scale, discrete_laplace
 from veriward.privacy.dp.noise import Source
+from veriward.privacy.dp.relation import Relation
 from veriward.privacy.dp.released import (
     FINE_BITS,
-    Neighbouring,
     check_epsilon,
     check_sensitivity,
     check_size,
@@ -43,7 +43,7 @@ class AboveThreshold:
     sensitivity: float
     epsilon: float
     most: int = 1000
-    neighbouring: Neighbouring = Neighbouring.ADD_OR_REMOVE
+    neighbouring: Relation = Relation.ADD_OR_REMOVE
     unit: str = "row"
 
     def __post_init__(self) -> None:

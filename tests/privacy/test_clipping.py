@@ -8,10 +8,10 @@ import torch
 from tests.privacy.clipping_cases import CASES, STREAM, classes, drawn, integers, loop, normal, norms_of, squares
 from torch import Tensor, nn
 
-from veriward.privacy.dp.clipping import Adaptive, Automatic, Flat, PerLayer, PerRow, Rule
-from veriward.privacy.dp.clipping.gradients import gradients
-from veriward.privacy.dp.clipping.held import Rows
-from veriward.privacy.dp.clipping.outer import Outer
+from veriward.privacy.clipping import Adaptive, Automatic, Flat, PerLayer, PerRow, Rule
+from veriward.privacy.clipping.gradients import gradients
+from veriward.privacy.clipping.held import Rows
+from veriward.privacy.clipping.outer import Outer
 
 # torch says once that an even kernel under padding="same" copies its input
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same.")

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from veriward.privacy.dp.clipping.held import Held, Lookup, Rows
-from veriward.privacy.dp.clipping.outer import Conv, Convolution, Dense, outer
+from veriward.privacy.clipping.held import Held, Lookup, Rows
+from veriward.privacy.clipping.outer import Conv, Convolution, Dense, outer
 
 Calls = list[tuple[Tensor, Tensor]]
 HeldByName = dict[str, Held]

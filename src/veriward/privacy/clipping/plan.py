@@ -11,9 +11,9 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parameter import is_lazy
 
 from veriward.core.errors import ModelError, some
-from veriward.privacy.dp.clipping.layers import KINDS, Calls, HeldByName
+from veriward.privacy.clipping.layers import KINDS, Calls, HeldByName
 
-FIX = "veriward.privacy.dp.clipping.fix(module)"
+FIX = "veriward.privacy.clipping.fix(module)"
 
 
 @dataclass(frozen=True)

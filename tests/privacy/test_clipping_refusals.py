@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from veriward.core.errors import ModelError, SettingsError
 from veriward.core.streams import Stream
-from veriward.privacy.dp.clipping import Adaptive, Automatic, Flat, LoRA, PerLayer, PerRow, fix
+from veriward.privacy.clipping import Adaptive, Automatic, Flat, LoRA, PerLayer, PerRow, fix
 
 X, Y = normal(6, 4), normal(6, name="y")
 

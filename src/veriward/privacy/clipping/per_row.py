@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from veriward.core.errors import SettingsError
-from veriward.privacy.dp.clipping.gradients import Gradients, gradients
-from veriward.privacy.dp.clipping.plan import parts, refuse
-from veriward.privacy.dp.clipping.probe import probe
-from veriward.privacy.dp.clipping.rules import Rule, rule_of
-from veriward.privacy.dp.clipping.written import Loss, net_rows, trainable
+from veriward.privacy.clipping.gradients import Gradients, gradients
+from veriward.privacy.clipping.plan import parts, refuse
+from veriward.privacy.clipping.probe import probe
+from veriward.privacy.clipping.rules import Rule, rule_of
+from veriward.privacy.clipping.written import Loss, net_rows, trainable
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from veriward.core.errors import ModelError, SettingsError
-from veriward.privacy.dp.clipping.held import Rows
+from veriward.privacy.clipping.held import Rows
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Written = dict[str, Tensor]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from veriward.core.errors import ModelError
-from veriward.privacy.dp.clipping.attention import linear_of
+from veriward.privacy.clipping.attention import linear_of
 
 State = tuple[Tensor, ...]
 Step = Callable[[Tensor, Tensor, State], State]

@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from veriward.privacy.dp.clipping.attention import Attention
-from veriward.privacy.dp.clipping.recurrent import Recurrent
+from veriward.privacy.clipping.attention import Attention
+from veriward.privacy.clipping.recurrent import Recurrent
 
 MOST_GROUPS = 32  # Wu & He, 2018 (arXiv:1803.08494), section 4.1
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from veriward.core.errors import ModelError, SettingsError
-from veriward.privacy.dp.clipping.held import Rows
-from veriward.privacy.dp.clipping.layers import Calls, HeldByName
-from veriward.privacy.dp.clipping.plan import Part
-from veriward.privacy.dp.clipping.written import Loss, checked, trainable, unit_rows
+from veriward.privacy.clipping.held import Rows
+from veriward.privacy.clipping.layers import Calls, HeldByName
+from veriward.privacy.clipping.plan import Part
+from veriward.privacy.clipping.written import Loss, checked, trainable, unit_rows
 
 LOW = (torch.bfloat16, torch.float16)
 

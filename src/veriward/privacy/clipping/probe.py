@@ -13,14 +13,14 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from veriward.core.errors import ModelError, VeriwardError, some
 from veriward.core.streams import Stream
-from veriward.privacy.dp.clipping.gradients import gradients
-from veriward.privacy.dp.clipping.tape import NeedsWhole
-from veriward.privacy.dp.clipping.written import Loss, trainable
+from veriward.privacy.clipping.gradients import gradients
+from veriward.privacy.clipping.tape import NeedsWhole
+from veriward.privacy.clipping.written import Loss, trainable
 
 ROWS = 3
 FAINT = 1e-4  # of the largest gradient: what is smaller may be rounding of a true zero
 TINY = 1e-3  # and so may be gradients far below the unit scale of the random rows
-STREAM = Stream.of(0, "privacy/dp/clipping/probe")
+STREAM = Stream.of(0, "privacy/clipping/probe")
 
 
 def probe(module: nn.Module, loss: Loss, x: Tensor, y: Tensor) -> bool:

@@ -28,7 +28,7 @@ class Runner:
         self.file = folder / f"{work}-{contender}.pt"
         python = os.environ.get("OPACUS", sys.executable) if contender in PEERS else sys.executable
         env = {**os.environ, "OMP_NUM_THREADS": "1", **({"MALLOC_MMAP_THRESHOLD_": "65536"} if frugal else {})}
-        command = [python, "-W", "ignore", "-m", "benchmarks.dp_clipping_step", contender, work, str(self.file)]
+        command = [python, "-W", "ignore", "-m", "benchmarks.clipping_step", contender, work, str(self.file)]
         self.process = subprocess.Popen(
             command, env=env, cwd=Path(__file__).parents[1], text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from veriward.privacy.dp.clipping.held import Held, Rows
-from veriward.privacy.dp.clipping.plan import Part, parts
-from veriward.privacy.dp.clipping.tape import run
-from veriward.privacy.dp.clipping.written import Loss, net_rows, trainable
+from veriward.privacy.clipping.held import Held, Rows
+from veriward.privacy.clipping.plan import Part, parts
+from veriward.privacy.clipping.tape import run
+from veriward.privacy.clipping.written import Loss, net_rows, trainable
 
 
 @dataclass(frozen=True)

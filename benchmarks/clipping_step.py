@@ -1,6 +1,6 @@
-"""One contender of benchmarks/dp_clipping.py in a process of its own: no line but `ours` imports veriward.
+"""One contender of benchmarks/clipping.py in a process of its own: no line but `ours` imports veriward.
 
-    PYTHON -m benchmarks.dp_clipping_step CONTENDER WORK SUMS.pt
+    PYTHON -m benchmarks.clipping_step CONTENDER WORK SUMS.pt
 
 Every line on stdin asks for some steps; the answer is their CPU seconds. At the end of stdin the peak of resident memory
 over that before the first step is answered. A step makes the (clipped) sum of gradients, nothing else: no noise, no
@@ -88,7 +88,7 @@ def plain(net: nn.Module, x: Tensor, y: Tensor) -> Callable[[slice], Sums]:
 
 
 def ours(net: nn.Module, x: Tensor, y: Tensor) -> Callable[[slice], Sums]:
-    from veriward.privacy.dp.clipping import PerRow
+    from veriward.privacy.clipping import PerRow
 
     engine = PerRow(net, loss)
     return lambda rows: engine.clipped(x[rows], y[rows], CLIP).sums

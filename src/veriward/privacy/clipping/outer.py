@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from veriward.privacy.dp.clipping.held import Held, Rows, column, erased, square_of
+from veriward.privacy.clipping.held import Held, Rows, column, erased, square_of
 
 TRAFFIC = 17  # products in the time it takes to write a number, read it for the norm and again for the sum: measured
 CHUNK = 1 << 18  # numbers of patches and Gram matrices at a time: they stay in the cache
