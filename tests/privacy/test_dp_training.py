@@ -1,6 +1,7 @@
 """Private training: every DP trap that belongs to the loop, and a replay on neighbouring data that catches planted bugs."""
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -671,3 +672,12 @@ def test_logistic_regression_learns_at_epsilon_three(optimiser: Any) -> None:
     ).run(100)  # fmt: skip
     assert 2.9 < record.epsilon(1e-5) <= 3.0
     assert float(((net(x)[:, 0] > 0) == (y > 0)).float().mean()) > 0.93
+
+
+def test_the_examples_of_the_guide_run() -> None:
+    guide = (Path(__file__).parents[2] / "docs/dp-training.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL):
+        exec(block, names)
+    assert names["record"].epsilon(delta=1e-5) <= 3.0
+    assert names["again"].trained().steps == 100
