@@ -66,7 +66,24 @@ def load(training: PrivateTraining, tensors: Mapping[str, Tensor], plain: Mappin
 
 
 def save(training: PrivateTraining, path: str | Path) -> None:
-    """Write a checkpoint; a file that stood there is replaced whole or, if anything fails, not at all."""
+    """Write a checkpoint; a file that stood there is replaced whole or, if anything fails, not at all.
+
+    >>> import tempfile, torch
+    >>> from veriward.privacy.dp import Full, SecureSource
+    >>> def new():
+    ...     net = torch.nn.Linear(1, 1)
+    ...     return PrivateTraining(
+    ...         net, lambda out, y: (out[:, 0] - y).square(), torch.zeros(4, 1), torch.ones(4), sampler=Full(), divisor=4,
+    ...         clip=1.0, noise_multiplier=9.0, optimiser=torch.optim.SGD(net.parameters(), 0.1), source=SecureSource(),
+    ...     )
+    >>> stopped, again = new(), new()
+    >>> _ = stopped.run(steps=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(stopped, f"{folder}/run.safetensors")
+    ...     resume(again, f"{folder}/run.safetensors")
+    >>> again.run(steps=1).steps
+    3
+    """
     from safetensors.torch import save as packed
 
     tensors, plain = state(training)

@@ -29,7 +29,7 @@ Sums = dict[str, Tensor]
 
 def noisy(sums: Sums, std: float, source: Source) -> Sums:
     """Return sums (any shapes) with independent normal noise of standard deviation `std` on every entry of every one."""
-    return {name: total + std * _normal(total, source) for name, total in sums.items()}
+    return {name: _normal(total, source).mul_(std).add_(total) for name, total in sums.items()}
 
 
 def _normal(like: Tensor, source: Source) -> Tensor:
@@ -128,7 +128,7 @@ class PrivateTraining:
         self.rule = self._next_rule(found)
         self.optimiser.zero_grad(set_to_none=True)  # also of what is not the module's: no stale gradient is applied
         for name, parameter in trainable(self.module).items():
-            parameter.grad = (gradients[name] / self.terms.divisor).to(parameter.dtype)
+            parameter.grad = gradients[name].div_(self.terms.divisor).to(parameter.dtype)
         self.optimiser.step()
 
     def run(self, steps: int, progress: Progress | None = None) -> Trained:
