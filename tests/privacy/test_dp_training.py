@@ -485,7 +485,7 @@ def test_a_resumed_run_draws_fresh_randomness(tmp_path: Path) -> None:
         checkpoint.resume(training, tmp_path / "a")
         training.step()
         outputs.append(released(training))
-    assert not torch.isclose(outputs[0], outputs[1]).any()
+    assert not torch.equal(outputs[0], outputs[1])
 
 
 def test_a_broken_epoch_counts_whole_after_a_resume(tmp_path: Path) -> None:
@@ -497,6 +497,20 @@ def test_a_broken_epoch_counts_whole_after_a_resume(tmp_path: Path) -> None:
     checkpoint.resume(second, tmp_path / "a")
     record = second.run(1)
     assert (record.steps, record.paid, record.event) == (4, 5, events.shuffled(2, SIGMA))
+
+
+def test_the_ledger_holds_at_least_what_a_resumed_record_says(tmp_path: Path) -> None:
+    """Also the step that was executed after the last checkpoint, and is lost to the record."""
+    with Ledger(tmp_path / "a.ledger", (30.0, 1e-5), relation="zero-out") as ledger:
+        first = made(20, sampler=Shuffled(5, rows=20), ledger=ledger)
+        first.run(3)
+        checkpoint.save(first, tmp_path / "a")
+        first.run(2)  # into the second epoch; then killed
+        second = made(20, sampler=Shuffled(5, rows=20), source=Recorded(1), ledger=ledger)
+        checkpoint.resume(second, tmp_path / "a")
+        record = second.run(1)
+        assert record.event == events.shuffled(2, SIGMA)
+        assert sum(entry.count for entry in ledger.entries()) == 3
 
 
 def test_what_was_simulated_once_stays_simulated(tmp_path: Path) -> None:
