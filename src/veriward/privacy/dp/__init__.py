@@ -22,12 +22,16 @@ _HOME = {
     **dict.fromkeys(("DiscreteGaussian", "DiscreteLaplace", "Gaussian", "Laplace"), "mechanisms"),
     **dict.fromkeys(("Exponential", "RandomisedResponse", "ReportNoisyMax"), "selection"),
     "AboveThreshold": "sparse",
+    **dict.fromkeys(("Fixed", "Full", "Poisson", "Shuffled"), "sampling"),
+    "PrivateTraining": "dp_sgd",
+    "Trained": "terms",
 }
 __all__ = ["Ledger", "composed", "delta", "epsilon", "noise_multiplier", "steps", "training"]
 __all__ += ["count", "gaussian", "histogram", "laplace", "mean", "outside", "quantile", "sum"]
 __all__ += ["AboveThreshold", "Relation", "Released", "SecureSource", "SimulatedSource", "Source"]
 __all__ += ["DiscreteGaussian", "DiscreteLaplace", "Gaussian", "Laplace"]
 __all__ += ["Exponential", "RandomisedResponse", "ReportNoisyMax"]
+__all__ += ["Fixed", "Full", "Poisson", "PrivateTraining", "Shuffled", "Trained"]
 
 
 def __getattr__(name: str) -> Any:
