@@ -9,21 +9,8 @@ from pathlib import Path
 from veriward.run.environment import environment
 
 NAMES = (
-    *(
-        "judge",
-        "null",
-        "slices",
-        "smoothing",
-        "data_noise",
-        "gate",
-        "fairness",
-        "pii",
-        "scan",
-        "view",
-        "certify",
-        "trees",
-    ),
-    *("masking", "evasion", "adult", "clipping"),
+    *("judge", "null", "slices", "smoothing", "data_noise", "gate", "fairness", "pii", "scan", "view", "certify"),
+    *("masking", "evasion", "adult", "trees", "clipping"),
 )
 
 

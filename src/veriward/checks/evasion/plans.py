@@ -54,7 +54,7 @@ def _strict(opened: "Opened", norm: "Norm") -> "tuple[Attack, ...]":
 def _by_labels(opened: "Opened", norm: "Norm", effort: Effort) -> "tuple[Attack, ...]":
     """Return rays and a short walk on the boundary where numbers move freely under L-infinity; else a long walk.
 
-    Measured on four digits networks: with 1000 questions rays break two to three times what the walk breaks. The random
+    With 1000 questions rays broke 1.7 to 3.7 times what the walk broke on four digits networks. The random
     search goes before the long walk alone: margins of plus and minus one do not steer it.
     """
     from veriward.checks.evasion.boundary import Boundary
@@ -91,7 +91,10 @@ def _by_gradients(opened: "Opened", effort: Effort) -> "tuple[Attack, ...]":
         return adaptive(opened, effort)
     if needs_search(opened):
         return CAPGD(effort.steps, effort.restarts), *adaptive(opened, effort)
-    return Search(rounds(effort.steps, effort.restarts)), *adaptive(opened, effort)
+    turns = rounds(effort.steps, effort.restarts)
+    # a prediction has no edge: all its rows count as near, and the round for a hair's breadth would climb with every one
+    turns = turns[:-1] if opened.task == "regression" else turns
+    return Search(turns), *adaptive(opened, effort)
 
 
 def _by_scores(opened: "Opened", effort: Effort) -> "tuple[Attack, ...]":

@@ -18,7 +18,6 @@ from veriward.checks.evasion.starts import Room
 from veriward.core.streams import Stream
 
 HALVINGS = 10  # of the distance that a better ray has won
-FIRST = 2  # rays that are asked before blocks are turned: all plus and all minus
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def rounds(steps: int, restarts: int) -> tuple[Round, ...]:
         Round(max(5, steps * 3 // 4), restarts, 0.3, 1),
         Round(steps * 5 // 2, max(1, restarts // 2), 0.12, 1),
         Round(steps * 5, 1, 0.04, restarts),
-        Round(steps * 10, 2, 0.005, 2 * restarts),  # a hair's breadth: one start in four gets over it
+        Round(steps * 10, 2, 0.005, 2 * restarts),  # a hair's breadth, which few starts get over
     )
 
 
