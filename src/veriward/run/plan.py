@@ -131,9 +131,11 @@ def _model_file(opened: "Opened") -> str | None:
 
 
 def _resolved(opened: "Opened") -> str:
-    """Hash what was inferred, so that an inference that comes out otherwise is another subject."""
+    """Hash what was inferred, and how the attacker searches: another inference or another search is another subject."""
     described = (opened.kind, opened.task, opened.access, opened.output, repr(opened.domain))
-    return digest(*described, [str(name) for name in opened.classes])
+    evasion = opened.subject.threat.evasion
+    search = evasion.model_dump(mode="json", include={"plan", "search", "tolerance"}, exclude_defaults=True)
+    return digest(*described, [str(name) for name in opened.classes], *([search] if search else []))
 
 
 def describe(plan: Plan, opened: "Opened", policy: Policy, *, budget: Budget, seed: int) -> dict[str, Any]:
