@@ -2,7 +2,7 @@
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,20 @@ def locate(subject: Subject, name: str, key: str) -> tuple[Path, str]:
 
 def listed(subject: Subject) -> list[dict[str, str]]:
     """Return the files of the subject's that opening it runs, each with its SHA-256."""
-    named = {"model.factory": subject.model.factory, "threat.evasion.backward": subject.threat.evasion.backward}
+    return _hashed(
+        subject, {"model.factory": subject.model.factory, "threat.evasion.backward": subject.threat.evasion.backward}
+    )
+
+
+def listed_recipe(subject: Subject) -> list[dict[str, str]]:
+    """Return the files of the subject's that training runs, each with its SHA-256."""
+    said = subject.recipe
+    keys = ("fit", "build", "loss", "optimiser") if said else ()
+    named = {f"recipe.{key}": getattr(said, key) for key in keys}
+    return _hashed(subject, {key: name for key, name in named.items() if name and ":" in name})
+
+
+def _hashed(subject: Subject, named: Mapping[str, str | None]) -> list[dict[str, str]]:
     files = dict.fromkeys(locate(subject, name, key)[0] for key, name in named.items() if name is not None)
     return [{"file": file.name, "hash": file_hash(file)} for file in files]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import click
 
 VERBS = (
-    *("demo", "init", "assess", "report", "gate", "view", "checks", "policy"),
+    *("demo", "init", "assess", "train", "report", "gate", "view", "checks", "policy"),
     *("scan", "sign", "verify", "convert", "key", "epsilon"),
 )
 CRASH, INTERRUPTED, WRONG = 70, 130, 2

@@ -168,19 +168,44 @@ class Claims(Section):
     """What the maker of the model claims about its privacy."""
 
     epsilon: Positive | None = None
-    delta: float | None = Field(default=None, gt=0, lt=1)
+    delta: float | None = Field(default=None, ge=0, lt=1)
     unit: str = "row"
+    relation: Literal["add-or-remove-one", "replace-one", "zero-out"] | None = None  # of neighbouring data sets
+    record: str | None = None  # the file that tells how: veriward train writes it
+
+
+class PrivateRecipe(Section):
+    """How a recipe trains privately. What is written here is public: nothing of it may be computed from private rows."""
+
+    sampling: Literal["poisson", "shuffled", "fixed", "full"] = "poisson"
+    rows: int | None = Field(default=None, gt=0)  # about how many, as anybody may know; else their number is public
+    batch_size: int | None = Field(default=None, gt=0)  # else the recipe's
+    epochs: int | None = Field(default=None, gt=0)
+    learning_rate: Positive | None = None
+    clip: Positive | Literal["automatic", "adaptive"] | None = None
+    noise_multiplier: Positive | None = None  # else the smallest that epsilon allows
+    group: int = Field(default=1, gt=0)  # rows of one person that are protected together
 
 
 class Recipe(Section):
-    """How the model was trained; its code runs only for checks that retrain."""
+    """How the model was trained; its code runs only for what trains again."""
 
-    fit: str | None = None
-    build: str | None = None
-    loss: str | None = None
-    optimiser: str | None = None
+    fit: str | None = None  # "recipe:fit": def fit(x, y, *, seed, device) -> model
+    build: str | None = None  # "recipe:build": def build() -> module
+    loss: str | None = None  # a name, or "recipe:loss": def loss(output, y) -> one number per row
+    optimiser: str | None = (
+        None  # "adam", "sgd(lr=0.1, momentum=0.9)", or "recipe:optimiser": def optimiser(parameters)
+    )
+    learning_rate: Positive | None = None
     epochs: int | None = Field(default=None, gt=0)
     batch_size: int | None = Field(default=None, gt=0)
+    private: PrivateRecipe | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Recipe":
+        if self.fit is not None and self.build is not None:
+            raise ValueError("names fit and build; want one of them: fit trains whole, build is trained step by step")
+        return self
 
 
 def _as_model(value: Any) -> Any:

@@ -1,8 +1,6 @@
 """A first subject.toml from a model's file and its data. Every inferred line carries the reason."""
 
-import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +12,7 @@ from veriward.core.errors import SettingsError
 from veriward.core.sources import read_columns
 from veriward.core.subject import Subject
 from veriward.core.table_domain import Column, TableDomain
+from veriward.core.toml import inline, key
 
 if TYPE_CHECKING:
     from veriward.adapters.opened import Opened
@@ -105,27 +104,27 @@ def _label(files: dict[str, Path], given: str | None) -> tuple[str, str | None]:
 
 
 def _without_data(values: dict[str, Any]) -> str:
-    lines = [f"name = {_toml(values['name'])}  # inferred: the model's file, folder or host", "", "[model]"]
-    lines += [f"{key} = {_toml(value)}" for key, value in values["model"].items()]
+    lines = [f"name = {inline(values['name'])}  # inferred: the model's file, folder or host", "", "[model]"]
+    lines += [f"{key} = {inline(value)}" for key, value in values["model"].items()]
     return "\n".join([*lines, "", "[data]  # no data was given: name the files and the target column", ""])
 
 
 def _text(opened: "Opened", label_why: str | None) -> str:
     subject, data = opened.subject, opened.subject.data
     parts = [
-        f"name = {_toml(subject.name)}  # inferred: the model's file, folder or host",
-        f"task = {_toml(opened.task)}  # inferred: what the model answers and the labels are",
+        f"name = {inline(subject.name)}  # inferred: the model's file, folder or host",
+        f"task = {inline(opened.task)}  # inferred: what the model answers and the labels are",
         "",
         "[model]",
-        f"path = {_toml(subject.model.path)}",
-        *([f"factory = {_toml(subject.model.factory)}"] if subject.model.factory else []),
-        f"access = {_toml(opened.access)}  # inferred: the most that {opened.format} gives; lower it if callers get less",
-        f"output = {_toml(opened.output)}  # inferred: the answers to the first rows",
+        f"path = {inline(subject.model.path)}",
+        *([f"factory = {inline(subject.model.factory)}"] if subject.model.factory else []),
+        f"access = {inline(opened.access)}  # inferred: the most that {opened.format} gives; lower it if callers get less",
+        f"output = {inline(opened.output)}  # inferred: the answers to the first rows",
         "",
         *_input(opened),
         "[data]",
-        *(f"{name} = {_toml(getattr(data, name))}" for name in SPLITS if getattr(data, name)),
-        f"label = {_toml(data.label)}" + (f"  # inferred: {label_why}" if label_why else ""),
+        *(f"{name} = {inline(getattr(data, name))}" for name in SPLITS if getattr(data, name)),
+        f"label = {inline(data.label)}" + (f"  # inferred: {label_why}" if label_why else ""),
         *_favourable(opened),
         "",
         *_features(opened),
@@ -134,19 +133,19 @@ def _text(opened: "Opened", label_why: str | None) -> str:
 
 
 def _input(opened: "Opened") -> list[str]:
-    lines = ["[input]", f"kind = {_toml(opened.kind)}  # inferred: the shape of the data"]
+    lines = ["[input]", f"kind = {inline(opened.kind)}  # inferred: the shape of the data"]
     if isinstance(opened.domain, ArrayDomain):
         bounds = [opened.domain.low, opened.domain.high]
-        lines.append(f"bounds = {_toml(bounds)}  # inferred: the smallest usual range that holds the data")
+        lines.append(f"bounds = {inline(bounds)}  # inferred: the smallest usual range that holds the data")
     if isinstance(opened.test.x, Table) and opened.model.backend.columns is None:
-        lines.append(f"columns = {_toml(list(opened.test.x.names))}  # inferred: as many as the model takes")
+        lines.append(f"columns = {inline(list(opened.test.x.names))}  # inferred: as many as the model takes")
     return [*lines, ""]
 
 
 def _favourable(opened: "Opened") -> list[str]:
     if opened.task != "classification" or len(opened.classes) != 2:
         return []
-    return [f"favourable = {_toml(opened.classes[1])}  # inferred: the second of two classes; fairness is about it"]
+    return [f"favourable = {inline(opened.classes[1])}  # inferred: the second of two classes; fairness is about it"]
 
 
 def _features(opened: "Opened") -> list[str]:
@@ -158,13 +157,5 @@ def _features(opened: "Opened") -> list[str]:
 
 
 def _feature(column: Column, source: str) -> str:
-    key = column.name if column.name.isascii() and column.name.replace("_", "").isalnum() else _toml(column.name)
-    limits = "" if column.vocabulary else f", range = {_toml([column.low, column.high])}"
-    return f"{key} = {{ kind = {_toml(column.kind)}{limits} }}  # inferred: {source}"
-
-
-def _toml(value: Any) -> str:
-    """Return a value as TOML; its texts, numbers and lists are written as in JSON."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    limits = "" if column.vocabulary else f", range = {inline([column.low, column.high])}"
+    return f"{key(column.name)} = {{ kind = {inline(column.kind)}{limits} }}  # inferred: {source}"

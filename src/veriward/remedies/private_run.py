@@ -1,0 +1,209 @@
+"""One private training that survives being killed: every block of steps is charged, executed, then kept.
+
+What the holder of the data keeps lies apart from what may be handed out: the agreed plan, the ledger, the last checkpoint
+and counts over private rows. Steps that were charged and lost are never run again: they stay spent, and the plan ends as
+many steps earlier.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from veriward.adapters.recipe import Rows, Steps, as_taken, seeded
+from veriward.core.errors import PrivacyError, SettingsError
+from veriward.privacy.dp import checkpoint
+from veriward.privacy.dp.accountants import curve
+from veriward.privacy.dp.dp_sgd import PrivateTraining
+from veriward.privacy.dp.filter import Filter, orders_for
+from veriward.privacy.dp.ledger import Ledger
+from veriward.privacy.dp.noise import SecureSource
+from veriward.privacy.dp.terms import Seen
+from veriward.remedies.private_plan import PrivatePlan
+
+AGREED, KEPT, COUNTED = "plan.json", "checkpoint.safetensors", "training.ledger"
+TOLD = 20  # times at most that epsilon so far is computed for whoever watches
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a training tells while it runs. `clip_fraction` is a private number: for the data holder's eyes."""
+
+    steps: int
+    total: int
+    epsilon: float
+    clip_fraction: float
+    seconds_left: float
+
+
+Watch = Callable[[Moment], None]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trained module, how many of the planned steps it got, and what the holder alone may know."""
+
+    module: torch.nn.Module
+    steps: int
+    seen: Seen
+    went_on: bool  # an earlier call had begun
+    new_steps: int  # of this call; 0: the training was finished before
+
+
+@dataclass(frozen=True)
+class Run:
+    """A private training of `plan` in a folder of the data holder's. `account`: a ledger for all that is done with the data,
+    begun with the epsilon `budget` where there is none yet. `data`: the fingerprint of the rows, kept by the ledger and
+    told to nobody.
+    """
+
+    folder: Path
+    plan: PrivatePlan
+    seed: int
+    data: str
+    account: Path | None = None
+    budget: float | None = None
+    device: str = "cpu"
+    physical: int = 256
+
+    def train(self, recipe: Steps, rows: Rows, watch: Watch | None = None) -> Finished:
+        """Train, or go on where an earlier call was stopped.
+
+        Raises SettingsError where the folder holds a training of other terms, BudgetExceeded where the account refuses: the
+        checkpoint then stands as the last paid step left it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _alone(self.folder), self._ledger() as ledger:
+            name = _agreed(self)
+            with seeded(self.seed):  # dropout of the recipe's draws from torch's own generator
+                training = self._training(recipe, rows)
+                charged = _charged(ledger, name, training.terms.sampler.span)
+                self._resume(training, charged)
+                self._go_on(training, ledger, name, charged, watch)
+        new = max(0, self.plan.steps - charged)
+        return Finished(training.module.eval(), training.steps, training.seen, charged > 0, new)
+
+    def _training(self, recipe: Steps, rows: Rows) -> PrivateTraining:
+        module = recipe.module(self.seed, self.device)
+        return PrivateTraining(
+            module,
+            recipe.loss,
+            as_taken(module, rows.x).to(self.device),
+            rows.y.to(self.device),
+            sampler=self.plan.sampler,
+            clip=self.plan.rule,
+            noise_multiplier=self.plan.noise_multiplier,
+            divisor=self.plan.divisor,
+            optimiser=recipe.optimise(module),
+            source=SecureSource(),
+            physical=self.physical,
+            compute=torch.bfloat16 if self.plan.compute == "bfloat16" else None,
+        )
+
+    def _ledger(self) -> Ledger:
+        """Open the account that was named, or the training's own: it counts, and holds twice what the plan costs."""
+        if self.account is not None:
+            made = (self.budget, self.plan.delta) if self.budget is not None and not self.account.exists() else None
+            return Ledger(self.account, made, data=self.data, relation=self.plan.relation, unit=self.plan.unit)
+        return _own_ledger(self.folder / COUNTED, self.plan, self.data)
+
+    def _resume(self, training: PrivateTraining, charged: int) -> None:
+        kept = self.folder / KEPT
+        if kept.exists():
+            checkpoint.resume(training, kept)
+        if charged < training.steps:
+            raise PrivacyError(
+                f"{self.folder}: the checkpoint holds {training.steps} steps, the ledger {charged}; want the ledger that "
+                f"was charged: a restored or replaced one forgets what was spent"
+            )
+        training.paid = charged
+
+    def _go_on(self, training: PrivateTraining, ledger: Ledger, name: str, charged: int, watch: Watch | None) -> None:
+        plan, span = self.plan, training.terms.sampler.span
+        step, begin, first = plan.event(span), time.monotonic(), charged
+        told = max(plan.interval, plan.steps // TOLD)
+        while charged < plan.steps:
+            block = min(plan.interval, plan.steps - charged)
+            ledger.charge(step, name, count=-(-block // span))
+            training.run(block)
+            charged += block
+            checkpoint.save(training, self.folder / KEPT)
+            if watch and (charged % told < block or charged == plan.steps):
+                left = (time.monotonic() - begin) / (charged - first) * (plan.steps - charged)
+                watch(Moment(charged, plan.steps, plan.spent(charged), training.seen.clip_fraction, left))
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder against a second training in it; the system lets go of it however a process ends."""
+    import fcntl
+
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise PrivacyError(f"{folder}: another process trains here; wait for it, or choose another --out") from None
+        yield
+
+
+def _agreed(run: Run) -> str:
+    """Return what the ledger calls this training; a folder that holds another one is refused."""
+    file, ours = run.folder / AGREED, {"plan": run.plan.plain(), "seed": run.seed, "data": run.data}
+    if file.exists():
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        changed = [key for key in ours if kept.get(key) != ours[key]]
+        if changed:
+            raise SettingsError(
+                f"{run.folder}: holds a training of other terms ({_difference(kept, ours, changed[0])}); finish it with the "
+                f"terms it began with, or start anew with --fresh, which spends again"
+            )
+        return str(kept["name"])
+    name = f"training {secrets.token_hex(8)}"
+    written(file, {**ours, "name": name})
+    return name
+
+
+def _difference(kept: dict[str, Any], ours: dict[str, Any], key: str) -> str:
+    if key != "plan":
+        return "data" if key == "data" else f"seed {kept.get(key)} then, {ours[key]} now"
+    before = kept.get("plan") or {}
+    name = next((name for name, value in ours["plan"].items() if before.get(name) != value), "plan")
+    return f"{name} {before.get(name)} then, {ours['plan'].get(name)} now"
+
+
+def _own_ledger(path: Path, plan: PrivatePlan, data: str) -> Ledger:
+    """Open the training's own ledger, which counts its steps. Its budget is generous: the plan is what limits it."""
+    if path.exists():
+        return Ledger(path, data=data)
+    return Ledger(path, (_generous(plan), plan.delta), data=data, plan=plan.event(plan.steps))
+
+
+def _generous(plan: PrivatePlan) -> float:
+    """Return an epsilon that a ledger, which counts in Renyi divergences alone, lets the whole plan pass under."""
+    event, epsilon = plan.event(plan.steps), 2 * plan.epsilon
+    while True:
+        made = Filter(epsilon, plan.delta, orders_for(epsilon, plan.delta, event, plan.relation))
+        if made.allows([1.01 * float(cost) for cost in curve(event, plan.relation, made.orders)], 0.0):
+            return epsilon
+        epsilon *= 2
+
+
+def _charged(ledger: Ledger, name: str, span: int) -> int:
+    return sum(entry.count for entry in ledger.entries() if entry.what == name) * span
+
+
+def written(path: Path, values: dict[str, Any]) -> None:
+    """Write JSON so that the file is there whole or not at all, also after a power cut."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(values, ensure_ascii=False, indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
