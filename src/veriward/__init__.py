@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from veriward.core.policy import Policy
     from veriward.core.seal import verify
     from veriward.core.subject import Subject
+    from veriward.remedies.private_training import train
     from veriward.run.assess import assess
 
 __version__ = "0.1.0.dev0"
@@ -28,6 +29,7 @@ _HOME = {
     "from_tensorflow": "veriward.adapters.dlpack",
     "registry": "veriward.checks.registry",
     "scan": "veriward.adapters.scan",
+    "train": "veriward.remedies.private_training",
     "verify": "veriward.core.seal",
 }
 _ROOMS = ("privacy",)  # rooms whose own names are the face: vw.privacy.dp.epsilon(...)
@@ -43,6 +45,7 @@ __all__ = [
     "privacy",
     "registry",
     "scan",
+    "train",
     "verify",
 ]
 

@@ -14,6 +14,7 @@ from veriward.privacy.dp.events import Event
 from veriward.privacy.dp.relation import Relation
 from veriward.privacy.dp.sampling import Fixed, Full, Poisson, Sampler, Shuffled
 
+COMPUTE = ("exact", "bfloat16")
 CHECKPOINTS = 50  # of a training, about: what a killed one may lose is a fiftieth
 MOST_LOST = 50  # steps between two checkpoints at most
 
@@ -120,6 +121,8 @@ def plan(
     (100, 0.05, 'zero-out', True)
     """
     said = _said(recipe, options)
+    if compute not in COMPUTE:
+        raise SettingsError(f"compute = {compute!r}: want one of {', '.join(COMPUTE)}")
     check_positive("epsilon", epsilon)
     check_delta(delta)
     public = said.rows or data_rows

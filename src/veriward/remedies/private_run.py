@@ -61,13 +61,14 @@ class Finished:
 class Run:
     """A private training of `plan` in a folder of the data holder's. `account`: a ledger for all that is done with the data,
     begun with the epsilon `budget` where there is none yet. `data`: the fingerprint of the rows, kept by the ledger and
-    told to nobody.
+    told to nobody; `recipe`: that of the recipe and its code.
     """
 
     folder: Path
     plan: PrivatePlan
     seed: int
     data: str
+    recipe: str = ""
     account: Path | None = None
     budget: float | None = None
     device: str = "cpu"
@@ -84,6 +85,7 @@ class Run:
             name = _agreed(self)
             with seeded(self.seed):  # dropout of the recipe's draws from torch's own generator
                 training = self._training(recipe, rows)
+                training.check()
                 charged = _charged(ledger, name, training.terms.sampler.span)
                 self._resume(training, charged)
                 self._go_on(training, ledger, name, charged, watch)
@@ -155,7 +157,10 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _agreed(run: Run) -> str:
     """Return what the ledger calls this training; a folder that holds another one is refused."""
-    file, ours = run.folder / AGREED, {"plan": run.plan.plain(), "seed": run.seed, "data": run.data}
+    file, ours = (
+        run.folder / AGREED,
+        {"plan": run.plan.plain(), "seed": run.seed, "data": run.data, "recipe": run.recipe},
+    )
     if file.exists():
         kept = json.loads(file.read_text(encoding="utf-8"))
         changed = [key for key in ours if kept.get(key) != ours[key]]
@@ -172,9 +177,10 @@ def _agreed(run: Run) -> str:
 
 def _difference(kept: dict[str, Any], ours: dict[str, Any], key: str) -> str:
     if key != "plan":
-        return "data" if key == "data" else f"seed {kept.get(key)} then, {ours[key]} now"
+        return f"seed {kept.get(key)} then, {ours[key]} now" if key == "seed" else key
     before = kept.get("plan") or {}
-    name = next((name for name, value in ours["plan"].items() if before.get(name) != value), "plan")
+    told = ("epsilon", "delta", *ours["plan"])  # what was asked for says more than what follows from it
+    name = next((name for name in told if before.get(name) != ours["plan"][name]), "plan")
     return f"{name} {before.get(name)} then, {ours['plan'].get(name)} now"
 
 

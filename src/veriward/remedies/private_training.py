@@ -51,7 +51,7 @@ class PrivateModel:
 
 
 def train(
-    subject: Subject,
+    subject: Subject | str | Path,
     *,
     epsilon: float,
     delta: float | None = None,
@@ -78,6 +78,7 @@ def train(
     Abadi et al., 2016 (arXiv:1607.00133), algorithm 1. Raises SettingsError for values out of range or a recipe that only
     trains whole, ModelError for layers without per-row gradients, BudgetExceeded where the account refuses.
     """
+    subject = subject if isinstance(subject, Subject) else Subject.load(subject)
     given = subject.recipe
     if given is not None and given.fit is not None:
         raise SettingsError(
@@ -96,11 +97,13 @@ def train(
         compute=compute,
         **options,
     )
+    prints = fingerprints(subject, parts=("train", "recipe"))
     run = Run(
         holder,
         agreed,
         seed,
-        fingerprints(subject, parts=("train",))["train"],
+        prints["train"],
+        f"{prints['recipe']} {'fixed' if fix else ''}".strip(),
         Path(account) if account else None,
         budget,
         choose_device(device),

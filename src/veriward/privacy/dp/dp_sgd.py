@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from veriward.privacy.dp.ledger import Ledger
 
 Sums = dict[str, Tensor]
+PROBED = 3  # rows that `check` looks at
 
 
 def noisy(sums: Sums, std: float, source: Source) -> Sums:
@@ -118,6 +119,10 @@ class PrivateTraining:
         self.paid = 0  # steps that the event has to cover: broken epochs count whole
         self.seen = Seen()
         self.sources = {source.name}
+
+    def check(self) -> None:
+        """Refuse what cannot be trained, on a few rows; nothing is changed, drawn or charged. `step` would find it, too."""
+        self._engine.clipped(self._x[:PROBED], self._y[:PROBED], self.rule)
 
     def step(self) -> None:
         """Execute one logical step; `.grad` holds the noisy mean afterwards. An empty batch is a step like any other."""
