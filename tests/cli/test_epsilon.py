@@ -92,3 +92,24 @@ def test_wrong_usage_is_one_line(words: list[str], named: str, capsys: pytest.Ca
     assert (code, out) == (2, "")
     assert named in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_ledger_is_shown_with_its_purposes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from veriward.privacy.dp import Ledger
+    from veriward.privacy.dp.events import full_batch
+
+    path = tmp_path / "shop.ledger"
+    with Ledger(path, (3.0, 1e-5)) as ledger:
+        for _ in range(2):
+            ledger.charge(full_batch(20.0, 1), "mean basket")
+        ledger.charge(full_batch(20.0, 1), "histogram", count=5)
+        spent = ledger.spent
+    code, out, _ = call(capsys, "epsilon", "--ledger", path, "--lang", "en")
+    assert code == 0
+    assert f"spent: epsilon {up(spent):g}, left: {3 - up(spent):.4g}" in out
+    assert "mean basket: 2 events in 2 charges" in out
+    assert "histogram: 5 events in 1 charges" in out
+    code, out, _ = call(capsys, "epsilon", "--ledger", path, "--json")
+    assert json.loads(out)["purposes"][1]["events"] == 5
+    code, _, err = call(capsys, "epsilon", "--ledger", tmp_path / "none", "--lang", "en")
+    assert (code, "no ledger there" in err) == (2, True)

@@ -27,11 +27,14 @@ def epsilon(
     sampling: str = typer.Option("poisson", help="How batches are drawn: poisson, fixed, shuffled or full."),
     accountant: str | None = typer.Option(None, help="pld (tight) or rdp; default: pld, and rdp for fixed."),
     group: int = typer.Option(1, help="Rows of one person, protected together."),
+    ledger: Path | None = typer.Option(None, help="Show what a ledger has spent and has left.", metavar="FILE"),
     out: Path | None = typer.Option(None, help="Write the curve over the noise.", metavar="X.html|.json|.csv"),
     json: bool = typer.Option(False, "--json", help="Print JSON."),
     lang: str | None = lang_option(),
 ) -> int:
     """Answer what a private training costs: give two of noise, epsilon and steps, and get the third."""
+    if ledger is not None:
+        return _show_ledger(ledger, language(lang), json=json)
     from veriward.privacy.dp.bounds import check_delta
     from veriward.privacy.dp.whatif import answer, rate_of, steps_of, table
     from veriward.reports.catalogue import Catalogue
@@ -59,6 +62,21 @@ def epsilon(
         typer.echo(line)
     for doubt in doubts:
         typer.echo(doubt, err=True)
+    return 0
+
+
+def _show_ledger(path: Path, tongue: str, *, json: bool) -> int:
+    from veriward.privacy.dp.ledger import Ledger
+    from veriward.reports.catalogue import Catalogue
+    from veriward.reports.ledger import document, lines
+
+    with Ledger(path) as ledger:
+        found = document(ledger)
+    if json:
+        typer.echo(json_module.dumps(found, ensure_ascii=False, indent=2))
+        return 0
+    for line in lines(found, Catalogue.load(tongue)):
+        typer.echo(line)
     return 0
 
 
