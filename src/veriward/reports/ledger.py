@@ -4,6 +4,7 @@ import datetime
 from typing import TYPE_CHECKING, Any
 
 from veriward.reports.catalogue import Catalogue
+from veriward.reports.privacy_statement import protected
 from veriward.reports.whatif import up
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ def lines(found: dict[str, Any], words: Catalogue) -> list[str]:
     spent, budget = up(found["spent"]), found["budget"]["epsilon"]
     told = [
         words.text("ledger.budget", epsilon=f"{budget:g}", delta=f"{found['budget']['delta']:g}"),
-        words.text("ledger.unit", unit=found["unit"], relation=words.term("relation", found["relation"])),
+        words.text(
+            "ledger.unit", unit=protected(found["unit"], words), relation=words.term("relation", found["relation"])
+        ),
         words.text("ledger.spent", spent=f"{spent:g}", left=f"{max(0.0, budget - spent):.4g}"),
     ]
     return told + [words.text("ledger.purpose", **line) for line in found["purposes"]]

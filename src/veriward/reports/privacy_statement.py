@@ -40,14 +40,18 @@ def statement(record: Mapping[str, Any], words: Catalogue) -> str:
 
 def spoken(claim: Mapping[str, Any], words: Catalogue) -> dict[str, str]:
     """Return a claim's parts in words."""
-    group = str(claim["unit"]).split(" ", maxsplit=1)[0]
-    unit = words.text("epsilon.group", n=group) if group.isdigit() else words.text("epsilon.one_row")
     return {
         "epsilon": f"{up(claim['epsilon']):g}",
         "delta": f"{claim['delta']:g}",
-        "unit": unit,
+        "unit": protected(claim["unit"], words),
         "relation": words.term("relation", claim["relation"]),
     }
+
+
+def protected(unit: str, words: Catalogue) -> str:
+    """Return a unit ("row", "3 rows together") in words."""
+    group = unit.split(" ", maxsplit=1)[0]
+    return words.text("epsilon.group", n=group) if group.isdigit() else words.text("epsilon.one_row")
 
 
 def remarks(record: Mapping[str, Any], words: Catalogue) -> list[str]:
