@@ -396,8 +396,8 @@ def test_adaptive_clip_follows_the_noisy_count() -> None:
     training = made(30, source, clip=rule, sampler=Full(), divisor=32)
     within = gather(PerRow(Net(), squares), normal(30, 3), 3 * normal(30, name="y"), torch.arange(30), rule, 30).within
     training.step()
-    count = within - 15 + 16 + 1.6 * float(source.drawn[-1])
-    assert training.rule == rule.updated(count, 32)
+    count = within - 15 + 1.6 * float(source.drawn[-1])
+    assert training.rule == rule.updated(round(count / 0.1) * 0.1 + 16, 32)  # a grid of a sixteenth of the noise's 1.6
     assert source.drawn[-1].shape == ()
 
 
