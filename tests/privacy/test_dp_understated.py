@@ -144,7 +144,7 @@ def test_a_release_of_another_relation_or_unit_is_not_charged_as_the_ledgers(
 ) -> None:
     """A histogram has sensitivity 1 for a row added, 2 for one replaced, and no bound for a user."""
     with Ledger(tmp_path / "a", (3.0, 1e-5), relation=relation, unit=unit) as ledger:
-        with pytest.raises(SettingsError, match="protects|keeps"):
+        with pytest.raises(SettingsError, match=r"protects|keeps"):
             release.histogram([0.5], edges=[0, 1, 2], epsilon=1.0, charge=ledger.charging("histogram"))
         assert ledger.entries() == []
 
@@ -284,7 +284,7 @@ def test_a_coin_never_falls_more_often_than_its_rate() -> None:
 
 def test_noise_too_coarse_for_the_ledgers_delta_is_named_as_the_reason(tmp_path: Path) -> None:
     with Ledger(tmp_path / "a", (3.0, 1e-10)) as ledger:
-        with pytest.raises(BudgetExceeded, match="distance.*larger delta"):
+        with pytest.raises(BudgetExceeded, match=r"distance.*larger delta"):
             release.count([1.0], epsilon=0.1, charge=ledger.charging("count"))
         assert ledger.entries() == []
 
