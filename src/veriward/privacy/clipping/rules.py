@@ -10,8 +10,10 @@ from torch import Tensor
 
 from veriward.core.errors import SettingsError
 
-
-LEAST, MOST = 1e-9, 1e15  # of a clip; below, squares of float32 gradients underflow: rows would look shorter than they are
+LEAST, MOST = (
+    1e-9,
+    1e15,
+)  # of a clip; below, squares of float32 gradients underflow: rows would look shorter than they are
 
 
 class Rule(Protocol):
