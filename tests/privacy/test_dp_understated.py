@@ -15,7 +15,7 @@ from veriward.core.streams import Stream
 from veriward.privacy.clipping import Adaptive, Automatic, Flat, PerLayer, PerRow
 from veriward.privacy.dp import checkpoint, events, release
 from veriward.privacy.dp.accounting import training as trained_event
-from veriward.privacy.dp.dp_sgd import PrivateTraining
+from veriward.privacy.dp.dp_sgd import PrivateTraining, gather
 from veriward.privacy.dp.ledger import Ledger
 from veriward.privacy.dp.noise import SimulatedSource
 from veriward.privacy.dp.relation import Relation
@@ -296,3 +296,37 @@ def test_fixed_batches_double_both_sensitivities_of_an_adaptive_rule() -> None:
     assert (event.relation, event.dp.event.event.noise_multiplier) == (Relation.REPLACE, 1.0)  # type: ignore[attr-defined]
     gradients, count = training.terms.gradient_multiplier / 2, 4.0  # a replaced row: two clips, and a whole count
     assert gradients**-2 + count**-2 == pytest.approx(event.dp.event.event.noise_multiplier**-2)  # type: ignore[attr-defined]
+
+
+# The last bits of a noisy sum tell nothing of the sum.
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_noisy_sums_lie_on_a_grid_that_does_not_depend_on_the_rows(dtype: torch.dtype) -> None:
+    """A float32 normal times 1.5 leaves out every third float32 between 1.5 and 2: on what no other row touches (a rare
+    word's embedding) one such value would show that a row was there. In float64 every value would.
+    """
+    net = nn.Linear(4096, 1, bias=False, dtype=dtype)
+    optimiser, drawn = torch.optim.SGD(net.parameters(), lr=0.0), SimulatedSource(STREAM.child("grid"))
+    for size in (0.0, 1e-3, 0.7):
+        x, y = torch.full((1, 4096), size, dtype=dtype), torch.ones(1, dtype=dtype)
+        training = PrivateTraining(
+            net, lambda out, y: out[:, 0] * y, x, y, sampler=Full(), divisor=1.0, clip=100.0,
+            noise_multiplier=0.015, optimiser=optimiser, source=SimulatedSource(STREAM.child("grid")),
+        )  # fmt: skip
+        training.step()
+        assert isinstance(net.weight.grad, Tensor)
+        steps = net.weight.grad.double() * 2.0**14
+        assert torch.equal(steps, steps.round())
+        if size == 0:
+            exact = 1.5 * (1 + PerRow.slack) * drawn.normal_(torch.empty(1, 4096)).double()
+            assert 0.01 < float((steps - exact * 2.0**14).abs().max()) < 0.51
+
+
+def test_an_unused_parameter_of_a_bfloat16_module_gets_the_noise_that_a_used_one_gets() -> None:
+    net = nn.Linear(1 << 14, 1, bias=False, dtype=torch.bfloat16)
+    engine = PerRow(net, lambda out, y: out[:, 0].float())
+    rows = torch.ones(1, 1 << 14, dtype=torch.bfloat16), torch.ones(1)
+    for count in (0, 1):
+        sums = gather(engine, *rows, torch.arange(count), Flat(1.0), 1).sums
+        assert sums["weight"].dtype == torch.float32

@@ -18,6 +18,7 @@ from veriward.privacy.clipping import Adaptive, PerRow, Rule
 from veriward.privacy.clipping.rules import rule_of
 from veriward.privacy.clipping.written import Loss, trainable
 from veriward.privacy.dp.bounds import check_count
+from veriward.privacy.dp.grid import on_grid_
 from veriward.privacy.dp.noise import Source
 from veriward.privacy.dp.sampling import Sampler
 from veriward.privacy.dp.terms import Seen, Terms, Trained
@@ -128,11 +129,12 @@ class PrivateTraining:
         found = gather(self._engine, self._x, self._y, self._batch(), self.rule, self._physical)
         self._pay()
         self.seen += found.seen
-        gradients = noisy(found.sums, self.terms.std(self.rule), self._source)
+        std = self.terms.std(self.rule)
+        gradients = noisy(found.sums, std, self._source)
         self.rule = self._next_rule(found)
         self.optimiser.zero_grad(set_to_none=True)  # also of what is not the module's: no stale gradient is applied
         for name, parameter in trainable(self.module).items():
-            parameter.grad = gradients[name].div_(self.terms.divisor).to(parameter.dtype)
+            parameter.grad = on_grid_(gradients[name], std).div_(self.terms.divisor).to(parameter.dtype)
         self.optimiser.step()
 
     def run(self, steps: int, progress: Progress | None = None) -> Trained:

@@ -234,8 +234,8 @@ class Ledger:
         if self._filter.allows(after, 0.0):
             most = self._filter.distance_budget
             return BudgetExceeded(
-                f"{self.path}: {what} would bring the distance of drawn noise from its law to {far:.3g}, over the {most:.3g} "
-                f"that delta {delta:g} has for it; nothing was spent: a new ledger with a larger delta has more"
+                f"{self.path}: {what} would bring the distance of drawn noise from its law to {far:.3g}, over the "
+                f"{most:.3g} that delta {delta:g} has for it; nothing was spent: a new ledger with a larger delta has more"
             )
         now, then = self._filter.epsilon_of(spent), self._filter.epsilon_of(after)
         return BudgetExceeded(
