@@ -74,7 +74,8 @@ def made(
     rows: int = 20, source: Source | None = None, kind: type[PrivateTraining] = PrivateTraining, **other: Any
 ) -> PrivateTraining:
     """Return a training whose learning rate is 0: its gradients are looked at, its module stays."""
-    net = other.pop("module", None) or Net()
+    net = other.pop("module", None)
+    net = Net() if net is None else net  # a compiled module has no truth value
     x, y = other.pop("x", normal(rows, 3)), other.pop("y", 3 * normal(rows, name="y"))
     optimiser = other.pop("optimiser", None) or torch.optim.SGD(net.parameters(), lr=0.0)
     settings: dict[str, Any] = {"sampler": Poisson(0.5), "clip": CLIP, "noise_multiplier": SIGMA, "divisor": DIVISOR}
@@ -696,3 +697,39 @@ def test_the_examples_of_the_guide_run() -> None:
         exec(block, names)
     assert names["record"].epsilon(delta=1e-5) <= 3.0
     assert names["again"].trained().steps == 100
+
+
+# Compiled modules, and compute in bfloat16.
+
+
+@pytest.mark.slow  # torch's compiler takes its time to load
+@pytest.mark.filterwarnings(
+    "ignore:.*should not be instantiated:DeprecationWarning"
+)  # torch's own, inside its compiler
+def test_a_compiled_module_trains_as_the_module_itself() -> None:
+    outputs = []
+    for compiled in (False, True):
+        net = Net()
+        module = torch.compile(net, backend="eager") if compiled else net
+        training = made(module=module, optimiser=torch.optim.SGD(net.parameters(), lr=0.1))
+        training.run(2)
+        outputs.append(released(training))
+    assert torch.allclose(outputs[0], outputs[1], atol=STEP)
+
+
+def test_with_bfloat16_compute_a_row_still_adds_no_more_than_clip_and_slack() -> None:
+    """Through the whole loop: outputs with and without a row, on the same noise, of gradients that bfloat16 rounds."""
+    for seed in range(5):
+        outputs = []
+        for rows in (20, 21):
+            net = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 1))
+            for place, parameter in enumerate(net.parameters()):
+                parameter.data = 0.3 * normal(*parameter.shape, name=f"bf16 {seed} {place}").float()
+            x, y = normal(rows, 64, name=f"bf16 x {seed}").float(), 1e3 * torch.ones(rows)
+            training = made(rows, Recorded(seed), module=net, x=x, y=y, sampler=Full(), compute=torch.bfloat16)
+            training.run(1)
+            outputs.append(released(training).double())
+        moved = float((outputs[1] - outputs[0]).norm())
+        grid = STEP * math.sqrt(len(outputs[0]))
+        assert CLIP * 0.99 - grid < moved < CLIP * (1 + PerRow.slack) + grid
+        assert training.seen.clipped == 21

@@ -126,11 +126,11 @@ class PrivateTraining:
 
     def step(self) -> None:
         """Execute one logical step; `.grad` holds the noisy mean afterwards. An empty batch is a step like any other."""
-        found = gather(self._engine, self._x, self._y, self._batch(), self.rule, self._physical)
+        found = self._gathered()
         self._pay()
         self.seen += found.seen
         std = self.terms.std(self.rule)
-        gradients = noisy(found.sums, std, self._source)
+        gradients = self._noisy(found.sums, std)
         self.rule = self._next_rule(found)
         self.optimiser.zero_grad(set_to_none=True)  # also of what is not the module's: no stale gradient is applied
         for name, parameter in trainable(self.module).items():
@@ -149,6 +149,12 @@ class PrivateTraining:
             self.step()
             told.advance(1)
         return self.trained()
+
+    def _gathered(self) -> Gathered:
+        return gather(self._engine, self._x, self._y, self._batch(), self.rule, self._physical)
+
+    def _noisy(self, sums: Sums, std: float) -> Sums:
+        return noisy(sums, std, self._source)
 
     def _batch(self) -> Tensor:
         """Return the rows of the step that is paid next: drawn for a whole charge, kept until they are paid.
