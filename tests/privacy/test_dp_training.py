@@ -703,9 +703,7 @@ def test_the_examples_of_the_guide_run() -> None:
 
 
 @pytest.mark.slow  # torch's compiler takes its time to load
-@pytest.mark.filterwarnings(
-    "ignore:.*should not be instantiated:DeprecationWarning"
-)  # torch's own, inside its compiler
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_a_compiled_module_trains_as_the_module_itself() -> None:
     outputs = []
     for compiled in (False, True):
