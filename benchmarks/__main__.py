@@ -10,12 +10,13 @@ from veriward.run.environment import environment
 
 NAMES = (
     *("judge", "null", "slices", "smoothing", "data_noise", "gate", "fairness", "pii", "scan", "view", "certify"),
-    *("masking", "evasion", "adult", "trees", "clipping"),
+    *("masking", "evasion", "adult", "trees", "clipping", "dp_accuracy"),
 )
 
 
 def main(names: list[str]) -> int:
     """Run the named benchmarks; 2 for an unknown name."""
+    names = [name.replace("-", "_") for name in names]
     unknown = set(names) - set(NAMES)
     if unknown:
         print(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(NAMES)}", file=sys.stderr)

@@ -230,7 +230,7 @@ def test_a_mean_charges_both_of_its_parts() -> None:
     events: list[Any] = []
     release.mean([1.0], low=0, high=2, epsilon=1.0, charge=lambda event, distance: events.append((event, distance)))
     (event, distance) = events[0]
-    assert math.fsum(e.noise_parameter * e.sensitivity for e in event.events) == pytest.approx(1.0)
+    assert math.fsum(e.noise_parameter * e.sensitivity for e in event.dp.events) == pytest.approx(1.0)
     assert distance == 2 * 2.0**-43
 
 

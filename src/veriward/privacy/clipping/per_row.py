@@ -32,6 +32,10 @@ def _judged(norms: Tensor, losses: Tensor, order: int) -> tuple[Tensor, Tensor]:
     return total.masked_fill(bad, torch.inf), bad
 
 
+def _zeros(like: Tensor) -> Tensor:
+    return torch.zeros_like(like, dtype=torch.promote_types(like.dtype, torch.float32))
+
+
 def _no_rows(x: Tensor) -> Tensor:
     return torch.zeros(0, device=x.device)
 
@@ -108,7 +112,7 @@ class PerRow:
 
     def _all(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return a sum for every trainable parameter: those that the loss does not use get zeros, and noise later."""
-        return {name: sums[name] if name in sums else torch.zeros_like(p) for name, p in self._parameters().items()}
+        return {name: sums[name] if name in sums else _zeros(p) for name, p in self._parameters().items()}
 
     def _parameters(self) -> dict[str, Tensor]:
         return {name: p.detach() for name, p in trainable(self.module).items()}

@@ -88,6 +88,7 @@ def _twin(module: nn.Module) -> nn.Module:
 
 def _compare(twin: nn.Module, loss: Loss, x: Tensor, y: Tensor, tolerance: float) -> bool:
     """Say whether the network has to be mapped as a whole; raises ModelError for gradients that are not the rows' own."""
+    _refuse_memory(twin, x)
     try:
         (ours, losses), whole = _engine(twin, loss, x, y, False), False
     except NeedsWhole:
@@ -106,6 +107,25 @@ def _compare(twin: nn.Module, loss: Loss, x: Tensor, y: Tensor, tolerance: float
         )
     _agree({name: r[keep] for name, r in ours.items()}, {name: r[keep] for name, r in alone.items()}, tolerance)
     return whole
+
+
+def _refuse_memory(twin: nn.Module, x: Tensor) -> None:
+    """Raise ModelError for a buffer that takes up what the rows hold: it is saved with the weights, and has no noise."""
+    if next(twin.buffers(), None) is None:
+        return
+    left, random = [], torch.get_rng_state()
+    for rows in (x, x[:1].expand_as(x)):
+        run = copy.deepcopy(twin)
+        torch.set_rng_state(random)
+        with torch.no_grad():
+            run(rows)
+        left.append(dict(run.named_buffers()))
+    changed = [name for name, value in left[0].items() if not torch.equal(value, left[1].get(name, value))]
+    if changed:
+        raise ModelError(
+            f"{some(changed)}: a buffer that takes up what rows hold, and no noise covers it; freeze it (eval()), or "
+            "leave it out"
+        )
 
 
 def _engine(twin: nn.Module, loss: Loss, x: Tensor, y: Tensor, whole: bool) -> tuple[dict[str, Tensor], Tensor]:

@@ -10,6 +10,11 @@ from torch import Tensor
 
 from veriward.core.errors import SettingsError
 
+LEAST, MOST = (
+    1e-9,
+    1e15,
+)  # of a clip; below, squares of float32 gradients underflow: rows would look shorter than they are
+
 
 class Rule(Protocol):
     """What `PerRow.clipped` asks of a rule."""
@@ -31,6 +36,14 @@ def _positive(name: str, value: float) -> None:
         raise SettingsError(f"{name} = {value:g}: want a finite number above 0")
 
 
+def _clip(name: str, value: float) -> None:
+    if not LEAST <= value <= MOST:
+        raise SettingsError(
+            f"{name} = {value:g}: want at least {LEAST:g} and at most {MOST:g}, where norms in float32 are what they say; "
+            "scale the loss"
+        )
+
+
 def _shrink(norms: Tensor, clip: float) -> Tensor:
     return (clip / norms).clamp(max=1.0)  # a norm of zero divides to inf: the factor is 1
 
@@ -39,7 +52,7 @@ def _shrink(norms: Tensor, clip: float) -> Tensor:
 class Flat:
     """Scale a row whose norm over all parameters exceeds `clip` down to it: min(1, clip / norm).
 
-    Abadi et al., 2016 (arXiv:1607.00133), algorithm 1. Raises SettingsError unless 0 < clip < inf.
+    Abadi et al., 2016 (arXiv:1607.00133), algorithm 1. Raises SettingsError for a clip outside [1e-9, 1e15].
 
     >>> Flat(1.0).factors(torch.tensor([[3.0, 0.0], [4.0, 0.0]]))
     tensor([[0.2000, 1.0000]])
@@ -49,7 +62,7 @@ class Flat:
     order: int = 2
 
     def __post_init__(self) -> None:
-        _positive("clip", self.clip)
+        _clip("clip", self.clip)
         if self.order not in (1, 2):
             raise SettingsError(f"order = {self.order}: want 2 (Gaussian noise) or 1 (Laplace noise)")
 
@@ -67,7 +80,7 @@ class Flat:
 class PerLayer:
     """Clip each layer by a norm of its own; layers come in the order of `module.named_modules()`.
 
-    McMahan et al., 2018 (arXiv:1710.06963), section 2.2. Raises SettingsError for a clip that is not above 0, or, when
+    McMahan et al., 2018 (arXiv:1710.06963), section 2.2. Raises SettingsError for a clip outside [1e-9, 1e15], or, when
     used, for another number of layers.
 
     >>> PerLayer((3.0, 4.0)).sensitivity
@@ -81,7 +94,7 @@ class PerLayer:
         if not self.clips:
             raise SettingsError("clips: none given; want one per layer")
         for clip in self.clips:
-            _positive("clips", clip)
+            _clip("clips", clip)
 
     @classmethod
     def even(cls, clip: float, layers: int) -> "PerLayer":
@@ -104,7 +117,7 @@ class PerLayer:
 class Automatic:
     """Scale every row, short ones up: clip / (norm + gamma). No clip has to be tuned; a row's norm stays below `clip`.
 
-    AUTO-S of Bu et al., 2023 (arXiv:2206.07136), section 3. Raises SettingsError unless clip and gamma are above 0.
+    AUTO-S of Bu et al., 2023 (arXiv:2206.07136), section 3. Raises SettingsError for clip or gamma outside [1e-9, 1e15].
 
     >>> Automatic(1.0, gamma=1.0).factors(torch.tensor([[3.0, 0.0]]))
     tensor([[0.2500, 1.0000]])
@@ -115,8 +128,8 @@ class Automatic:
     order: int = 2
 
     def __post_init__(self) -> None:
-        _positive("clip", self.clip)
-        _positive("gamma", self.gamma)
+        _clip("clip", self.clip)
+        _clip("gamma", self.gamma)
 
     @property
     def sensitivity(self) -> float:
@@ -135,7 +148,8 @@ class Adaptive:
 
     Andrew et al., 2021 (arXiv:1905.03871), algorithm 1: clip <- clip * exp(-rate * (share - quantile)), where share is
     the noisy count of rows within the bound over a *public* divisor. The count is private: whoever calls `updated` has
-    added noise to it and accounts for that. Raises SettingsError for a quantile outside (0, 1) and for numbers not above 0.
+    added noise to it and accounts for that. The clip stays within [1e-9, 1e15].
+    Raises SettingsError for a quantile outside (0, 1), a clip outside its range and a rate not above 0.
 
     >>> round(Adaptive(1.0, quantile=0.5, rate=0.2).updated(100.0, divisor=100.0).clip, 4)  # all within: tighten
     0.9048
@@ -147,7 +161,7 @@ class Adaptive:
     order: int = 2
 
     def __post_init__(self) -> None:
-        _positive("clip", self.clip)
+        _clip("clip", self.clip)
         _positive("rate", self.rate)
         if not 0 < self.quantile < 1:
             raise SettingsError(f"quantile = {self.quantile:g}: want a number between 0 and 1")
@@ -169,7 +183,8 @@ class Adaptive:
         """Return the rule of the next step; what noise leaves outside [0, divisor] is taken to its border."""
         _positive("divisor", divisor)
         share = min(max(noisy_count / divisor, 0.0), 1.0)
-        return replace(self, clip=self.clip * math.exp(-self.rate * (share - self.quantile)))
+        moved = math.exp(min(max(self.rate * (self.quantile - share), -100.0), 100.0))  # the clip's range is e**55 wide
+        return replace(self, clip=min(max(self.clip * moved, LEAST), MOST))
 
 
 def rule_of(clip: "Rule | float | Sequence[float]") -> Rule:

@@ -24,6 +24,7 @@ _HOME = {
     "AboveThreshold": "sparse",
     **dict.fromkeys(("Fixed", "Full", "Poisson", "Shuffled"), "sampling"),
     "PrivateTraining": "dp_sgd",
+    "ParallelTraining": "parallel",
     "Trained": "terms",
 }
 __all__ = ["Ledger", "composed", "delta", "epsilon", "noise_multiplier", "steps", "training"]
@@ -31,7 +32,7 @@ __all__ += ["count", "gaussian", "histogram", "laplace", "mean", "outside", "qua
 __all__ += ["AboveThreshold", "Relation", "Released", "SecureSource", "SimulatedSource", "Source"]
 __all__ += ["DiscreteGaussian", "DiscreteLaplace", "Gaussian", "Laplace"]
 __all__ += ["Exponential", "RandomisedResponse", "ReportNoisyMax"]
-__all__ += ["Fixed", "Full", "Poisson", "PrivateTraining", "Shuffled", "Trained"]
+__all__ += ["Fixed", "Full", "ParallelTraining", "Poisson", "PrivateTraining", "Shuffled", "Trained"]
 
 
 def __getattr__(name: str) -> Any:

@@ -41,8 +41,17 @@ def training(
         batch, rows = rate.as_integer_ratio()  # the bound depends on the ratio alone, and this one is exact
         return events.fixed(batch, rows, sigma, steps)
     if sampling == "shuffled":
-        return events.shuffled(-(-steps // int(1 / rate + 1e-9)), sigma, group=group)
+        return events.shuffled(-(-steps // whole_batches(rate)), sigma, group=group)
     return events.poisson(rate, sigma, steps, group=group)
+
+
+def whole_batches(rate: float) -> int:
+    """Return how many whole batches an epoch has: floor(1 / rate), where the division's own rounding does not count.
+
+    >>> whole_batches(1 / 49), whole_batches(0.3)
+    (49, 3)
+    """
+    return int(1 / rate * (1 + 2.0**-51))
 
 
 def epsilon(

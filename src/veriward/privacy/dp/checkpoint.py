@@ -56,8 +56,8 @@ def load(training: PrivateTraining, tensors: Mapping[str, Tensor], plain: Mappin
         steps, paid = _whole(plain, "steps"), _whole(plain, "paid")
         seen = Seen(**{key: _whole(plain["holder"], key) for key in asdict(Seen())})
         rule, sources = _rule(training.rule, float(plain["clip_now"])), {str(name) for name in plain["sources"]}
+        training.resumed(steps, max(steps, paid), seen, rule, sources)  # first: half a load holds trained weights, too
         _fill(training, {**tensors, **plain["plain"]}, plain["groups"])
-        training.resumed(steps, max(steps, paid), seen, rule, sources)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         told = str(error).splitlines()[0][:200]
         raise ArtefactError(

@@ -6,6 +6,7 @@ sampler's coins and the clipped sums depends on the rows: not the number of draw
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +18,7 @@ from veriward.privacy.clipping import Adaptive, PerRow, Rule
 from veriward.privacy.clipping.rules import rule_of
 from veriward.privacy.clipping.written import Loss, trainable
 from veriward.privacy.dp.bounds import check_count
+from veriward.privacy.dp.grid import on_grid_
 from veriward.privacy.dp.noise import Source
 from veriward.privacy.dp.sampling import Sampler
 from veriward.privacy.dp.terms import Seen, Terms, Trained
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 Sums = dict[str, Tensor]
 PROBED = 3  # rows that `check` looks at
+COUNT_STEPS = 16  # of the grid of an adaptive rule's count, in a standard deviation of its noise
 
 
 def noisy(sums: Sums, std: float, source: Source) -> Sums:
@@ -115,6 +118,8 @@ class PrivateTraining:
             ledger.open(sampler.event(noise_multiplier, 1), what, interval=_ahead(sampler)) if ledger else None
         )
         self._batches: Iterator[Tensor] = sampler.batches(len(x), source)
+        self._drawn: list[Tensor] = []
+        self._charge = -1  # whose batches they are
         self.steps = 0  # executed
         self.paid = 0  # steps that the event has to cover: broken epochs count whole
         self.seen = Seen()
@@ -126,14 +131,15 @@ class PrivateTraining:
 
     def step(self) -> None:
         """Execute one logical step; `.grad` holds the noisy mean afterwards. An empty batch is a step like any other."""
-        found = gather(self._engine, self._x, self._y, next(self._batches), self.rule, self._physical)
+        found = self._gathered()
         self._pay()
         self.seen += found.seen
-        gradients = noisy(found.sums, self.terms.std(self.rule), self._source)
+        std = self.terms.std(self.rule)
+        gradients = self._noisy(found.sums, std)
         self.rule = self._next_rule(found)
         self.optimiser.zero_grad(set_to_none=True)  # also of what is not the module's: no stale gradient is applied
         for name, parameter in trainable(self.module).items():
-            parameter.grad = gradients[name].div_(self.terms.divisor).to(parameter.dtype)
+            parameter.grad = on_grid_(gradients[name], std).div_(self.terms.divisor).to(parameter.dtype)
         self.optimiser.step()
 
     def run(self, steps: int, progress: Progress | None = None) -> Trained:
@@ -149,6 +155,23 @@ class PrivateTraining:
             told.advance(1)
         return self.trained()
 
+    def _gathered(self) -> Gathered:
+        return gather(self._engine, self._x, self._y, self._batch(), self.rule, self._physical)
+
+    def _noisy(self, sums: Sums, std: float) -> Sums:
+        return noisy(sums, std, self._source)
+
+    def _batch(self) -> Tensor:
+        """Return the rows of the step that is paid next: drawn for a whole charge, kept until they are paid.
+
+        So no charge ever covers parts of two epochs, whatever failed in between, and no batch is drawn anew because it was
+        too large: what is executed is the sampler that is accounted for.
+        """
+        charge, place = divmod(self.paid, self.terms.sampler.span)
+        if charge != self._charge:
+            self._drawn, self._charge = list(islice(self._batches, self.terms.sampler.span)), charge
+        return self._drawn[place]
+
     def _pay(self) -> None:
         """Charge and count a step before its noise is drawn: whatever happens then, it is not forgotten."""
         if self._meter and self.paid % self.terms.sampler.span == 0:
@@ -157,20 +180,22 @@ class PrivateTraining:
 
     def _next_rule(self, found: Gathered) -> Rule:
         """Return the rule of the next step. Rows count as +1/2 or -1/2, which halves what one of them can change; the
-        divisor, not the private size of the batch, takes the halves out again (Andrew et al., 2021, theorem 1).
+        divisor, not the private size of the batch, takes the halves out again (Andrew et al., 2021, theorem 1). What
+        comes out is rounded: the clip is public to the last bit of float64, and the noise has only float32's to hide it.
         """
         if not isinstance(self.rule, Adaptive) or self.terms.count_noise is None:
             return self.rule
-        halves = torch.tensor(found.within - found.seen.rows / 2, dtype=torch.float64)
-        count = float(halves + self.terms.count_noise * _normal(halves, self._source)) + self.terms.divisor / 2
-        return self.rule.updated(count, self.terms.divisor)
+        grid = self.terms.count_noise / COUNT_STEPS
+        drawn = COUNT_STEPS * float(_normal(torch.zeros(()), self._source))
+        count = round((found.within - found.seen.rows / 2) / grid + drawn) * grid
+        return self.rule.updated(count + self.terms.divisor / 2, self.terms.divisor)
 
     def resumed(self, steps: int, paid: int, seen: Seen, rule: Rule, sources: set[str]) -> None:
         """Go on from what an earlier run left: its steps count, its randomness does not come again."""
         span = self.terms.sampler.span
         self.steps, self.paid = steps, -(-paid // span) * span
         self.seen, self.rule, self.sources = seen, rule, sources | {self._source.name}
-        self._batches = self.terms.sampler.batches(len(self._x), self._source)
+        self._batches, self._charge = self.terms.sampler.batches(len(self._x), self._source), -1
 
     def trained(self) -> Trained:
         """Return the record of the steps so far."""

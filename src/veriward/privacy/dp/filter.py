@@ -10,6 +10,11 @@ at whose end i is the first order within its budget. They are disjoint and cover
 where its sum would pass B_i: by the theorem it is (epsilon, d_i)-private, and on A_i it was never stopped. So for all sets E
 P(E and A_i) <= exp(epsilon) Q(E and A_i) + d_i, and summing over i gives P(E) <= exp(epsilon) Q(E) + sum of d_i.
 Without the shares, each order at the whole delta, the sum would be delta times the number of orders.
+
+A charge may pay for something that goes on while others are made: an epoch of shuffled batches, a watch of above-threshold.
+A filter of a fixed order holds for interleaved mechanisms, too (Haney et al., 2023, arXiv:2309.05901), and the argument
+above asks nothing else of the stopped processes. Distances of drawn noise add up along a path: each draw is coupled with
+an exact one.
 """
 
 import math

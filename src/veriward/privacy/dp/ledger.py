@@ -174,11 +174,11 @@ class Ledger:
             spent, far = self._sums()
             after = [s + count * c for s, c in zip(spent, cost, strict=True)]
             if not self._filter.allows(after, far + count * distance):
-                raise self._refusal(what, spent, after)
+                raise self._refusal(what, spent, after, far + count * distance)
             number = insert(self._connection, self.path, what, text, count, count * distance, after, time.time())
         return Receipt(number, what, self._filter.epsilon_of(after))
 
-    def charging(self, what: str) -> Callable[["DpEvent", float], Receipt]:
+    def charging(self, what: str) -> "Callable[[Event | DpEvent, float], Receipt]":
         """Return what the releases of `privacy.dp` take as `charge=`: they call it with their event before they draw."""
         return lambda event, distance: self.charge(event, what, distance=distance)
 
@@ -229,8 +229,14 @@ class Ledger:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def _refusal(self, what: str, spent: Sequence[float], after: Sequence[float]) -> BudgetExceeded:
+    def _refusal(self, what: str, spent: Sequence[float], after: Sequence[float], far: float) -> BudgetExceeded:
         epsilon, delta = self.budget
+        if self._filter.allows(after, 0.0):
+            most = self._filter.distance_budget
+            return BudgetExceeded(
+                f"{self.path}: {what} would bring the distance of drawn noise from its law to {far:.3g}, over the "
+                f"{most:.3g} that delta {delta:g} has for it; nothing was spent: a new ledger with a larger delta has more"
+            )
         now, then = self._filter.epsilon_of(spent), self._filter.epsilon_of(after)
         return BudgetExceeded(
             f"{self.path}: {what} would bring epsilon from {now:.4g} to {then:.4g}, over the budget of {epsilon:g} at delta "

@@ -61,6 +61,14 @@ class Mechanism(Protocol):
     def distance(self) -> float:
         """The total variation distance of the sampler, which an accountant's delta pays as slack(epsilon, distance)."""
 
+    @property
+    def neighbouring(self) -> Relation:
+        """The neighbouring relation under which the sensitivity was declared."""
+
+    @property
+    def unit(self) -> str:
+        """What is protected."""
+
     def event(self) -> "DpEvent":
         """Return what an accountant needs to know."""
 

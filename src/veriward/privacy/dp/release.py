@@ -8,13 +8,13 @@ neither the order of the rows nor float addition adds to the sensitivity (Casacu
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from veriward.core.errors import DataError, SettingsError
 from veriward.privacy.dp.discrete import below
+from veriward.privacy.dp.events import Event, compose
 from veriward.privacy.dp.mechanisms import DiscreteLaplace, Gaussian, Laplace, Mechanism
 from veriward.privacy.dp.noise import SecureSource, Source
 from veriward.privacy.dp.relation import Relation
@@ -27,11 +27,9 @@ from veriward.privacy.dp.released import (
 )
 from veriward.privacy.dp.selection import Exponential
 
-if TYPE_CHECKING:
-    from dp_accounting import DpEvent
-
-# A ledger's: called with the event and the sampler's distance before any noise is drawn; raising stops the release
-Charge = Callable[["DpEvent", float], object]
+# A ledger's: called with the event, which names its relation and unit, and the sampler's distance before any noise is drawn;
+# raising stops the release
+Charge = Callable[[Event, float], object]
 Numbers = NDArray[np.float64]
 QUANTILE_BITS = 24  # candidates between the bounds
 
@@ -293,13 +291,7 @@ def _check_bounds(low: float, high: float) -> None:
 def _charged(source: Source | None, charge: Charge | None, *mechanisms: Mechanism) -> Source:
     """Charge the mechanisms before anything is drawn, and return the source to draw from."""
     if charge is not None:
-        events = [mechanism.event() for mechanism in mechanisms]
+        events = [Event(each.event(), (each.neighbouring,), "release", each.unit) for each in mechanisms]
         distance = math.fsum(mechanism.distance for mechanism in mechanisms)
-        charge(events[0] if len(events) == 1 else _composed(events), distance)
+        charge(events[0] if len(events) == 1 else compose(events), distance)
     return SecureSource() if source is None else source
-
-
-def _composed(events: list["DpEvent"]) -> "DpEvent":
-    from dp_accounting.dp_event import ComposedDpEvent
-
-    return ComposedDpEvent(events)

@@ -79,7 +79,7 @@ def steps_of(steps: int | None, epochs: float | None, rate: float, sampling: str
         raise SettingsError("--steps and --epochs: give one of the two")
     if epochs is None:
         return None if steps is None else check_count("--steps", steps)
-    batches = int(1 / rate + 1e-9) if sampling == "shuffled" else 1 / rate
+    batches = accounting.whole_batches(rate) if sampling == "shuffled" else 1 / rate
     return max(1, math.ceil(check_positive("--epochs", epochs) * batches - 1e-9))
 
 
