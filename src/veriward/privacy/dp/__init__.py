@@ -22,7 +22,9 @@ _HOME = {
     **dict.fromkeys(("DiscreteGaussian", "DiscreteLaplace", "Gaussian", "Laplace"), "mechanisms"),
     **dict.fromkeys(("Exponential", "RandomisedResponse", "ReportNoisyMax"), "selection"),
     "AboveThreshold": "sparse",
-    **dict.fromkeys(("Fixed", "Full", "Poisson", "Shuffled"), "sampling"),
+    **dict.fromkeys(("Cyclic", "Fixed", "Full", "Poisson", "Shuffled"), "sampling"),
+    **dict.fromkeys(("GaussianNoise", "LaplaceNoise"), "step_noise"),
+    **dict.fromkeys(("BandedNoise", "TreeNoise"), "ftrl"),
     "PrivateTraining": "dp_sgd",
     "Trained": "terms",
 }
@@ -31,7 +33,8 @@ __all__ += ["count", "gaussian", "histogram", "laplace", "mean", "outside", "qua
 __all__ += ["AboveThreshold", "Relation", "Released", "SecureSource", "SimulatedSource", "Source"]
 __all__ += ["DiscreteGaussian", "DiscreteLaplace", "Gaussian", "Laplace"]
 __all__ += ["Exponential", "RandomisedResponse", "ReportNoisyMax"]
-__all__ += ["Fixed", "Full", "Poisson", "PrivateTraining", "Shuffled", "Trained"]
+__all__ += ["Cyclic", "Fixed", "Full", "Poisson", "PrivateTraining", "Shuffled", "Trained"]
+__all__ += ["BandedNoise", "GaussianNoise", "LaplaceNoise", "TreeNoise"]
 
 
 def __getattr__(name: str) -> Any:

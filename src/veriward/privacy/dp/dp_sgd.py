@@ -19,6 +19,7 @@ from veriward.privacy.clipping.written import Loss, trainable
 from veriward.privacy.dp.bounds import check_count
 from veriward.privacy.dp.noise import Source
 from veriward.privacy.dp.sampling import Sampler
+from veriward.privacy.dp.step_noise import StepNoise
 from veriward.privacy.dp.terms import Seen, Terms, Trained
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class PrivateTraining:
     divided by what one row can add to it. divisor: the public batch size; may be left out where the sampler knows it.
     physical: rows in memory at a time; no influence on result or cost. ledger: charged for `what` before noise is drawn.
     count_noise: of an `Adaptive` rule, standard deviation of the noise on its count (see `Terms`). compute: see `PerRow`.
+    noise: `GaussianNoise()` unless the clip's order is 1, then `LaplaceNoise()`; or one that is correlated over steps (`ftrl`).
 
     Raises SettingsError for values out of range, a missing divisor, and an optimiser that lacks trainable parameters;
     ModelError for modules without per-row gradients. `step` raises BudgetExceeded before anything is drawn.
@@ -101,19 +103,19 @@ class PrivateTraining:
         what: str = "training",
         count_noise: float | None = None,
         compute: torch.dtype | None = None,
+        noise: StepNoise | None = None,
     ) -> None:
         _check_data(x, y)
         self.rule = rule_of(clip)
-        self.terms = Terms.of(sampler, self.rule, noise_multiplier, divisor, count_noise)
+        self.terms = Terms.of(sampler, self.rule, noise_multiplier, divisor, count_noise, noise)
         self._engine = PerRow(module, loss, compute=compute)
         _check_optimiser(optimiser, module)
         self.module, self.optimiser = module, optimiser
         self._x, self._y, self._source = x, y, source
         self._physical = check_count("physical", physical)
-        self._meter = (
-            ledger.open(sampler.event(noise_multiplier, 1), what, interval=_ahead(sampler)) if ledger else None
-        )
+        self._meter = ledger.open(self.terms.event(1), what, interval=_ahead(self.terms)) if ledger else None
         self._batches: Iterator[Tensor] = sampler.batches(len(x), source)
+        self._add = self.terms.noise.begin()
         self.steps = 0  # executed
         self.paid = 0  # steps that the event has to cover: broken epochs count whole
         self.seen = Seen()
@@ -124,7 +126,7 @@ class PrivateTraining:
         found = gather(self._engine, self._x, self._y, next(self._batches), self.rule, self._physical)
         self._pay()
         self.seen += found.seen
-        gradients = noisy(found.sums, self.terms.std(self.rule), self._source)
+        gradients = self._add(found.sums, self.terms.std(self.rule), self._source, noisy)
         self.rule = self._next_rule(found)
         self.optimiser.zero_grad(set_to_none=True)  # also of what is not the module's: no stale gradient is applied
         for name, parameter in trainable(self.module).items():
@@ -146,7 +148,7 @@ class PrivateTraining:
 
     def _pay(self) -> None:
         """Charge and count a step before its noise is drawn: whatever happens then, it is not forgotten."""
-        if self._meter and self.paid % self.terms.sampler.span == 0:
+        if self._meter and self.paid % self.terms.span == 0:
             self._meter.step()
         self.steps, self.paid = self.steps + 1, self.paid + 1
 
@@ -162,10 +164,11 @@ class PrivateTraining:
 
     def resumed(self, steps: int, paid: int, seen: Seen, rule: Rule, sources: set[str]) -> None:
         """Go on from what an earlier run left: its steps count, its randomness does not come again."""
-        span = self.terms.sampler.span
+        span = self.terms.span
         self.steps, self.paid = steps, -(-paid // span) * span
         self.seen, self.rule, self.sources = seen, rule, sources | {self._source.name}
         self._batches = self.terms.sampler.batches(len(self._x), self._source)
+        self._add = self.terms.noise.begin()
 
     def trained(self) -> Trained:
         """Return the record of the steps so far."""
@@ -173,11 +176,11 @@ class PrivateTraining:
         return Trained(self.terms, self.rule, self.steps, self.paid, source, self.seen)
 
 
-def _ahead(sampler: Sampler) -> int:
+def _ahead(terms: Terms) -> int:
     """Return how many charges are made ahead: an epoch is one, so none are made for epochs that may never come."""
     from veriward.privacy.dp.ledger import INTERVAL
 
-    return INTERVAL if sampler.span == 1 else 1
+    return INTERVAL if terms.span == 1 else 1
 
 
 def _check_data(x: object, y: object) -> None:
