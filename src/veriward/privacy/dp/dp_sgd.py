@@ -67,7 +67,7 @@ class PrivateTraining:
     divided by what one row can add to it. divisor: the public batch size; may be left out where the sampler knows it.
     physical: rows in memory at a time; no influence on result or cost. ledger: charged for `what` before noise is drawn.
     count_noise: of an `Adaptive` rule, standard deviation of the noise on its count (see `Terms`). compute: see `PerRow`.
-    noise: `GaussianNoise()` unless the clip's order is 1, then `LaplaceNoise()`; or one that is correlated over steps (`ftrl`).
+    noise: `GaussianNoise()`, for a clip of order 1 `LaplaceNoise()`, unless given: see `step_noise` and `ftrl`.
 
     Raises SettingsError for values out of range, a missing divisor, and an optimiser that lacks trainable parameters;
     ModelError for modules without per-row gradients. `step` raises BudgetExceeded before anything is drawn.

@@ -5,9 +5,9 @@ that into noisy prefix sums; their differences, which the optimiser sees step by
 together are *one* Gaussian mechanism, whose sensitivity is how far one row can move C times the stream, also where each
 gradient depends on what was released before (Denisov et al., 2022, arXiv:2202.08312, theorem 2.1).
 
-`Cyclic` decides when a row takes part: in steps i, i + b, i + 2 b, ... for a first step i < b. Nothing is amplified. C has no
-negative entry, so the worst stream moves by the whole clip in one direction each time, and the sensitivity is the largest
-norm of a sum of columns i, i + b, ... of C: computed, not bounded (Choquette-Choo et al., 2023, arXiv:2211.06530, section 2).
+`Cyclic` decides when a row takes part: in steps i, i + b, i + 2 b, ... for a first step i < b. Nothing is amplified. C has
+no negative entry, so the worst stream moves by the whole clip in one direction each time, and the sensitivity is the largest
+norm of a sum of columns i, i + b, ... of C: computed, not bounded (Choquette-Choo et al., 2023, arXiv:2211.06530).
 """
 
 from collections import deque
@@ -63,7 +63,7 @@ class TreeNoise:
         return _Tree(self.steps)
 
     def sensitivity(self, sampler: Sampler) -> float:
-        """Return how far one row can move all nodes together, in L2 and clips. Raises SettingsError unless it is `Cyclic`."""
+        """Return how far one row can move all nodes together, in L2 and clips; SettingsError unless it is `Cyclic`."""
         gap = min(_gap(self, sampler), self.steps)
         times = np.arange(self.steps)
         squares = np.zeros(gap)
@@ -146,7 +146,7 @@ class BandedNoise:
         return float(np.linalg.norm(total)) * UP
 
     def prefix_error(self, sampler: Sampler) -> float:
-        """Return the root mean square, over steps, of the noise on the (weighted) sum so far, at an event multiplier of 1."""
+        """Return the root mean square, over steps, of the noise on the (weighted) sum so far; see `TreeNoise`."""
         column, inverse = self.column, np.zeros(self.steps)
         inverse[0] = 1.0
         for place in range(1, self.steps):

@@ -24,7 +24,7 @@ def fill_laplace(out: Float32, bits: MoreBits) -> None:
     """Fill `out` (n,) in place with independent Laplace draws of scale 1, n >= 0; `bits(k)` returns k words of 64 bits.
 
     With L exactly Laplace there is a coupling in which |out - L| <= 2^-13 for every draw but a share of 2^-85, and
-    |out - L| <= 2^-15 for all but one in a thousand: docs/why/dp-noise.md derives both. The tails reach 119 scales.
+    |out - L| <= 2^-15 for all but one in two thousand: docs/why/dp-noise.md derives both. The tails reach 119 scales.
 
     >>> from veriward.privacy.dp.noise import SecureSource
     >>> out = np.empty(5, np.float32)

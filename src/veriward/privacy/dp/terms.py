@@ -1,6 +1,6 @@
 """What was agreed before a private training, and the record of what was done: public, but for what the data holder sees."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from veriward.core.errors import SettingsError
@@ -49,7 +49,7 @@ class Terms:
     noise_multiplier: float
     divisor: float
     count_noise: float | None = None
-    noise: StepNoise = GaussianNoise()
+    noise: StepNoise = field(default_factory=GaussianNoise)
 
     @classmethod
     def of(
