@@ -25,6 +25,8 @@ _HOME = {
     **dict.fromkeys(("Cyclic", "Fixed", "Full", "Poisson", "Shuffled"), "sampling"),
     **dict.fromkeys(("GaussianNoise", "LaplaceNoise"), "step_noise"),
     **dict.fromkeys(("BandedNoise", "TreeNoise"), "ftrl"),
+    **dict.fromkeys(("Trainings", "plan_all", "plan_public", "plan_random"), "search"),
+    **dict.fromkeys(("ConfidentGNMax", "GNMax", "LNMax"), "votes"),
     "PrivateTraining": "dp_sgd",
     "Trained": "terms",
 }
@@ -35,6 +37,7 @@ __all__ += ["DiscreteGaussian", "DiscreteLaplace", "Gaussian", "Laplace"]
 __all__ += ["Exponential", "RandomisedResponse", "ReportNoisyMax"]
 __all__ += ["Cyclic", "Fixed", "Full", "Poisson", "PrivateTraining", "Shuffled", "Trained"]
 __all__ += ["BandedNoise", "GaussianNoise", "LaplaceNoise", "TreeNoise"]
+__all__ += ["ConfidentGNMax", "GNMax", "LNMax", "Trainings", "plan_all", "plan_public", "plan_random"]
 
 
 def __getattr__(name: str) -> Any:
