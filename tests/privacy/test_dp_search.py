@@ -72,7 +72,8 @@ def test_words_draw_the_published_laws_within_the_stated_distance(mean: float, s
         context.prec = 60
         wanted = exact(len(edges) - 1, mean, shape)
         off = sum(
-            abs(Decimal(b - a) / 2**WORD_BITS - chance) for a, b, chance in zip(edges, edges[1:], wanted, strict=True)
+            abs(Decimal(b - a) / 2**WORD_BITS - chance)
+            for a, b, chance in zip(edges[:-1], edges[1:], wanted, strict=True)
         )
         assert float(off + 1 - sum(wanted)) / 2 < STOPPING_DISTANCE  # what lies beyond the last, too
 
@@ -312,7 +313,7 @@ def test_another_number_of_candidates_is_refused() -> None:
 
 
 def test_learning_rates_are_searched_within_one_budget() -> None:
-    """One rate learns nothing, one learns: the search finds the latter, and its record costs what was asked."""
+    """A rate of 0 learns nothing: the search finds the other, and costs what was asked."""
     rows = torch.arange(2000)
     x = STREAM.child("x").normal(rows, (4,))
     y = (x @ torch.tensor([2.0, -1.0, 0.5, 0.0]) > 0).float()
@@ -334,7 +335,7 @@ def test_learning_rates_are_searched_within_one_budget() -> None:
     def right(net: nn.Module) -> int:
         return int(((net(x[1500:])[:, 0] > 0) == (y[1500:] > 0)).sum())
 
-    found = search(plan, [1e-9, 1.0], train, right, secret)
-    assert found.best == 1 or found.holder.scores[0] > found.holder.scores[1] - 60
-    assert found.model is not None
+    found = search(plan, [0.0, 1.0], train, right, secret)
+    assert found.best == 1
+    assert found.holder.scores[1] > 440 > found.holder.scores[0]
     assert 2.999 < plan.epsilon <= 3.0

@@ -76,7 +76,8 @@ class Answers:
     @property
     def answered(self) -> NDArray[np.bool_]:
         """Which queries have a label, (queries,)."""
-        return self.labels != UNANSWERED
+        known: NDArray[np.bool_] = self.labels != UNANSWERED
+        return known
 
     def epsilon(self, delta: float) -> float:
         """Return the data-independent epsilon at delta, which may be published: an upper bound, noise's distance included.

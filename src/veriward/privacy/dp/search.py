@@ -211,8 +211,8 @@ def _calibrated(draft: SearchPlan) -> SearchPlan:
 
     if draft.kind == "random" and spent(MUCH_NOISE) > target:
         raise SettingsError(
-            f"epsilon = {target}: {draft.mean:g} scores alone cost {spent(MUCH_NOISE):.4g}; want more score_noise, a smaller "
-            "mean or more epsilon"
+            f"epsilon = {target}: {draft.mean:g} scores alone cost {spent(MUCH_NOISE):.4g}; want more score_noise, a "
+            "smaller mean or more epsilon"
         )
     sigma = smallest(target, rough=lambda s: spent(s, 8), exact=spent)
     return replace(draft, noise_multiplier=sigma, epsilon=spent(sigma))
