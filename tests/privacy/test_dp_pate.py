@@ -1,6 +1,7 @@
 """PATE: what answers cost, for all votes and for those at hand, and a student that learns."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -359,3 +360,13 @@ def test_a_student_of_digits() -> None:
         scores.append(float((np.asarray(done.student(x[test] / 16)) == y[test]).mean()))
     assert done.answers.epsilon(1e-4) < 3.6
     assert np.mean(scores) > 0.65
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_guide_run() -> None:
+    guide = (Path(__file__).parents[2] / "docs/dp-pate.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL):
+        exec(block, names)
+    assert round(names["done"].answers.epsilon(delta=1e-4), 2) == 3.55
+    assert len(names["done"].student(names["x"][1500:])) == 297

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
@@ -339,3 +340,12 @@ def test_learning_rates_are_searched_within_one_budget() -> None:
     assert found.best == 1
     assert found.holder.scores[1] > 440 > found.holder.scores[0]
     assert 2.999 < plan.epsilon <= 3.0
+
+
+def test_the_examples_of_the_guide_run() -> None:
+    guide = (Path(__file__).parents[2] / "docs/dp-search.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL):
+        exec(block, names)
+    assert names["found"].model["rate"] == 0.1
+    assert names["plan"].epsilon <= 3.0

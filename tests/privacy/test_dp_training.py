@@ -694,3 +694,4 @@ def test_the_examples_of_the_guide_run() -> None:
         exec(block, names)
     assert names["record"].epsilon(delta=1e-5) <= 3.0
     assert names["again"].trained().steps == 100
+    assert names["correlated"].trained().epsilon(delta=1e-5) == pytest.approx(3.0)
