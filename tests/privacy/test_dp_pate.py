@@ -345,11 +345,12 @@ def test_a_student_of_digits() -> None:
     from sklearn.datasets import load_digits
     from sklearn.linear_model import LogisticRegression
 
-    x, y = load_digits(return_X_y=True)
+    pixels, y = load_digits(return_X_y=True)
+    x = pixels / 16
     order = np.random.Generator(np.random.PCG64(0)).permutation(len(x))
     private, public, test = order[:1200], order[1200:1500], order[1500:]
 
-    fit: Fit = lambda x, y, seed: LogisticRegression(max_iter=300).fit(x / 16, y).predict  # noqa: E731
+    fit: Fit = lambda x, y, seed: LogisticRegression(max_iter=300).fit(x, y).predict  # noqa: E731
     scores = []
     for seed in range(3):
         done = distil(
@@ -357,9 +358,9 @@ def test_a_student_of_digits() -> None:
             teachers=100, classes=10, aggregator=GNMax(15.0), source=source(f"digits {seed}"), seed=seed, most=100,
         )  # fmt: skip
         assert done.student is not None
-        scores.append(float((np.asarray(done.student(x[test] / 16)) == y[test]).mean()))
+        scores.append(float((np.asarray(done.student(x[test])) == y[test]).mean()))
     assert done.answers.epsilon(1e-4) < 3.6
-    assert np.mean(scores) > 0.65
+    assert np.mean(scores) > 0.7
 
 
 @pytest.mark.slow
