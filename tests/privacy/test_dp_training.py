@@ -597,7 +597,6 @@ def test_a_state_that_does_not_fit_is_refused(damage: dict[str, Any]) -> None:
         {"clip": 0.0},
         {"clip": -1.0},
         {"clip": math.inf},
-        {"clip": Flat(1.0, order=1)},
         {"noise_multiplier": 0.0},
         {"noise_multiplier": -1.0},
         {"noise_multiplier": math.nan},
@@ -640,7 +639,7 @@ def test_a_stale_gradient_is_never_applied() -> None:
 def test_the_public_record_holds_nothing_of_the_rows() -> None:
     record = made().run(2)
     assert set(record.plain()) == {
-        "sampler", "noise_multiplier", "divisor", "count_noise", "clip", "steps", "event", "source",
+        "sampler", "noise_multiplier", "divisor", "count_noise", "noise", "clip", "steps", "event", "source",
     }  # fmt: skip
     assert record.plain()["source"] == "simulation"
     assert "Seen" not in repr(record)
@@ -697,6 +696,7 @@ def test_the_examples_of_the_guide_run() -> None:
         exec(block, names)
     assert names["record"].epsilon(delta=1e-5) <= 3.0
     assert names["again"].trained().steps == 100
+    assert names["correlated"].trained().epsilon(delta=1e-5) == pytest.approx(3.0)
 
 
 # Compiled modules, and compute in bfloat16.

@@ -22,7 +22,11 @@ _HOME = {
     **dict.fromkeys(("DiscreteGaussian", "DiscreteLaplace", "Gaussian", "Laplace"), "mechanisms"),
     **dict.fromkeys(("Exponential", "RandomisedResponse", "ReportNoisyMax"), "selection"),
     "AboveThreshold": "sparse",
-    **dict.fromkeys(("Fixed", "Full", "Poisson", "Shuffled"), "sampling"),
+    **dict.fromkeys(("Cyclic", "Fixed", "Full", "Poisson", "Shuffled"), "sampling"),
+    **dict.fromkeys(("GaussianNoise", "LaplaceNoise"), "step_noise"),
+    **dict.fromkeys(("BandedNoise", "TreeNoise"), "ftrl"),
+    **dict.fromkeys(("Trainings", "plan_all", "plan_public", "plan_random"), "search"),
+    **dict.fromkeys(("ConfidentGNMax", "GNMax", "LNMax"), "votes"),
     "PrivateTraining": "dp_sgd",
     "ParallelTraining": "parallel",
     "Trained": "terms",
@@ -32,7 +36,9 @@ __all__ += ["count", "gaussian", "histogram", "laplace", "mean", "outside", "qua
 __all__ += ["AboveThreshold", "Relation", "Released", "SecureSource", "SimulatedSource", "Source"]
 __all__ += ["DiscreteGaussian", "DiscreteLaplace", "Gaussian", "Laplace"]
 __all__ += ["Exponential", "RandomisedResponse", "ReportNoisyMax"]
-__all__ += ["Fixed", "Full", "ParallelTraining", "Poisson", "PrivateTraining", "Shuffled", "Trained"]
+__all__ += ["Cyclic", "Fixed", "Full", "ParallelTraining", "Poisson", "PrivateTraining", "Shuffled", "Trained"]
+__all__ += ["BandedNoise", "GaussianNoise", "LaplaceNoise", "TreeNoise"]
+__all__ += ["ConfidentGNMax", "GNMax", "LNMax", "Trainings", "plan_all", "plan_public", "plan_random"]
 
 
 def __getattr__(name: str) -> Any:

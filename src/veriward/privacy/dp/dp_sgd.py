@@ -21,6 +21,7 @@ from veriward.privacy.dp.bounds import check_count
 from veriward.privacy.dp.grid import on_grid_
 from veriward.privacy.dp.noise import Source
 from veriward.privacy.dp.sampling import Sampler
+from veriward.privacy.dp.step_noise import StepNoise
 from veriward.privacy.dp.terms import Seen, Terms, Trained
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class PrivateTraining:
     divided by what one row can add to it. divisor: the public batch size; may be left out where the sampler knows it.
     physical: rows in memory at a time; no influence on result or cost. ledger: charged for `what` before noise is drawn.
     count_noise: of an `Adaptive` rule, standard deviation of the noise on its count (see `Terms`). compute: see `PerRow`.
+    noise: `GaussianNoise()`, for a clip of order 1 `LaplaceNoise()`, unless given: see `step_noise` and `ftrl`.
 
     Raises SettingsError for values out of range, a missing divisor, and an optimiser that lacks trainable parameters;
     ModelError for modules without per-row gradients. `step` raises BudgetExceeded before anything is drawn.
@@ -105,21 +107,21 @@ class PrivateTraining:
         what: str = "training",
         count_noise: float | None = None,
         compute: torch.dtype | None = None,
+        noise: StepNoise | None = None,
     ) -> None:
         _check_data(x, y)
         self.rule = rule_of(clip)
-        self.terms = Terms.of(sampler, self.rule, noise_multiplier, divisor, count_noise)
+        self.terms = Terms.of(sampler, self.rule, noise_multiplier, divisor, count_noise, noise)
         self._engine = PerRow(module, loss, compute=compute)
         _check_optimiser(optimiser, module)
         self.module, self.optimiser = module, optimiser
         self._x, self._y, self._source = x, y, source
         self._physical = check_count("physical", physical)
-        self._meter = (
-            ledger.open(sampler.event(noise_multiplier, 1), what, interval=_ahead(sampler)) if ledger else None
-        )
+        self._meter = ledger.open(self.terms.event(1), what, interval=_ahead(self.terms)) if ledger else None
         self._batches: Iterator[Tensor] = sampler.batches(len(x), source)
         self._drawn: list[Tensor] = []
         self._charge = -1  # whose batches they are
+        self._add = self.terms.noise.begin()
         self.steps = 0  # executed
         self.paid = 0  # steps that the event has to cover: broken epochs count whole
         self.seen = Seen()
@@ -135,7 +137,11 @@ class PrivateTraining:
         self._pay()
         self.seen += found.seen
         std = self.terms.std(self.rule)
-        gradients = self._noisy(found.sums, std)
+        try:
+            gradients = self._noisy(found.sums, std)
+        except BaseException:
+            self._break_off()
+            raise
         self.rule = self._next_rule(found)
         self.optimiser.zero_grad(set_to_none=True)  # also of what is not the module's: no stale gradient is applied
         for name, parameter in trainable(self.module).items():
@@ -159,7 +165,13 @@ class PrivateTraining:
         return gather(self._engine, self._x, self._y, self._batch(), self.rule, self._physical)
 
     def _noisy(self, sums: Sums, std: float) -> Sums:
-        return noisy(sums, std, self._source)
+        return self._add(sums, std, self._source, noisy)
+
+    def _break_off(self) -> None:
+        """Pay for the rest of a charge whose noise failed: noise that is correlated over steps must not skip one."""
+        span = self.terms.span
+        self.paid = -(-self.paid // span) * span
+        self._add = self.terms.noise.begin()
 
     def _batch(self) -> Tensor:
         """Return the rows of the step that is paid next: drawn for a whole charge, kept until they are paid.
@@ -167,14 +179,14 @@ class PrivateTraining:
         So no charge ever covers parts of two epochs, whatever failed in between, and no batch is drawn anew because it was
         too large: what is executed is the sampler that is accounted for.
         """
-        charge, place = divmod(self.paid, self.terms.sampler.span)
+        charge, place = divmod(self.paid, self.terms.span)
         if charge != self._charge:
-            self._drawn, self._charge = list(islice(self._batches, self.terms.sampler.span)), charge
+            self._drawn, self._charge = list(islice(self._batches, self.terms.span)), charge
         return self._drawn[place]
 
     def _pay(self) -> None:
         """Charge and count a step before its noise is drawn: whatever happens then, it is not forgotten."""
-        if self._meter and self.paid % self.terms.sampler.span == 0:
+        if self._meter and self.paid % self.terms.span == 0:
             self._meter.step()
         self.steps, self.paid = self.steps + 1, self.paid + 1
 
@@ -192,8 +204,8 @@ class PrivateTraining:
 
     def resumed(self, steps: int, paid: int, seen: Seen, rule: Rule, sources: set[str]) -> None:
         """Go on from what an earlier run left: its steps count, its randomness does not come again."""
-        span = self.terms.sampler.span
-        self.steps, self.paid = steps, -(-paid // span) * span
+        self.steps, self.paid = steps, paid
+        self._break_off()
         self.seen, self.rule, self.sources = seen, rule, sources | {self._source.name}
         self._batches, self._charge = self.terms.sampler.batches(len(self._x), self._source), -1
 
@@ -203,11 +215,11 @@ class PrivateTraining:
         return Trained(self.terms, self.rule, self.steps, self.paid, source, self.seen)
 
 
-def _ahead(sampler: Sampler) -> int:
+def _ahead(terms: Terms) -> int:
     """Return how many charges are made ahead: an epoch is one, so none are made for epochs that may never come."""
     from veriward.privacy.dp.ledger import INTERVAL
 
-    return INTERVAL if sampler.span == 1 else 1
+    return INTERVAL if terms.span == 1 else 1
 
 
 def _check_data(x: object, y: object) -> None:

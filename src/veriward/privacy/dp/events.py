@@ -29,7 +29,7 @@ class Event:
 
     dp: "DpEvent"
     relations: tuple[Relation, ...]
-    sampling: str  # poisson | fixed | shuffled | full | release
+    sampling: str  # poisson | fixed | shuffled | cyclic | full | release
     unit: str = "row"
 
     @property

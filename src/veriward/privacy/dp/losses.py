@@ -76,13 +76,49 @@ def interval(event: dp_event.DpEvent, about: float) -> float:
 
     More noise or fewer rows never make it coarser, so that rounding up does not turn epsilon around.
     """
-    found = [leaf for leaf in leaves(event) if leaf is not None]
-    wide = max((_range(leaf) / POINTS_RANGE for leaf in found), default=1.0)
+    found = [*(_extent(leaf) for leaf in leaves(event) if leaf is not None), *_laplaces(event)]
+    wide = max((each.reach / POINTS_RANGE for each in found), default=1.0)
     coarse = max(1.0, wide, about / 20)
-    fewest = max((max(_range(leaf) / MOST_POINTS, _sum(leaf) / MOST_TOTAL) / INTERVAL for leaf in found), default=0.0)
-    finest = max(fewest, min((_spread(leaf) / FINE_STEPS / INTERVAL for leaf in found), default=1.0))
+    fewest = max((max(each.reach / MOST_POINTS, each.total / MOST_TOTAL) / INTERVAL for each in found), default=0.0)
+    finest = max(fewest, min((each.spread / FINE_STEPS / INTERVAL for each in found), default=1.0))
     scale = math.ceil(math.log2(coarse)) if coarse > 1 else math.floor(math.log2(min(1.0, finest)))
     return float(INTERVAL * 2.0**scale)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """About how far a single loss reaches, its standard deviation, and that of the sum of all of its kind."""
+
+    reach: float
+    spread: float
+    total: float
+
+
+def _extent(leaf: Leaf) -> Extent:
+    spread = _spread(leaf)
+    return Extent(_range(leaf), spread, math.sqrt(leaf.count) * spread)
+
+
+def _laplaces(event: dp_event.DpEvent, count: float = 1, rate: float = 1.0) -> Iterator[Extent]:
+    """Yield the extents of Laplace noise, whose losses end at an epsilon."""
+    match event:
+        case dp_event.SelfComposedDpEvent():
+            yield from _laplaces(event.event, count * event.count, rate)
+        case dp_event.ComposedDpEvent():
+            for inner in event.events:
+                yield from _laplaces(inner, count, rate)
+        case dp_event.PoissonSampledDpEvent():
+            yield from _laplaces(event.event, count, event.sampling_probability)
+        case dp_event.LaplaceDpEvent() if event.noise_multiplier > 0:
+            yield _ended(1 / event.noise_multiplier, rate, count)
+        case dp_event.DiscreteLaplaceDpEvent() if event.noise_parameter * event.sensitivity > 0:
+            yield _ended(event.noise_parameter * event.sensitivity, rate, count)
+
+
+def _ended(epsilon: float, rate: float, count: float) -> Extent:
+    reach = math.log1p(rate * math.expm1(epsilon)) if epsilon < 500 else epsilon
+    spread = rate * math.sqrt(math.expm1(min(epsilon**2, 40.0)))
+    return Extent(reach, spread, math.sqrt(count) * spread)
 
 
 def _range(leaf: Leaf) -> float:
@@ -90,10 +126,6 @@ def _range(leaf: Leaf) -> float:
     ratio = leaf.reach / leaf.sigma
     whole = TAIL * ratio + ratio**2 / 2
     return math.log1p(leaf.rate * math.expm1(whole)) if whole < 500 else whole
-
-
-def _sum(leaf: Leaf) -> float:
-    return math.sqrt(leaf.count) * _spread(leaf)
 
 
 def _spread(leaf: Leaf) -> float:
