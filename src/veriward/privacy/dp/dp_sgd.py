@@ -28,8 +28,21 @@ Sums = dict[str, Tensor]
 
 
 def noisy(sums: Sums, std: float, source: Source) -> Sums:
-    """Return sums (any shapes) with independent normal noise of standard deviation `std` on every entry of every one."""
-    return {name: _normal(total, source).mul_(std).add_(total) for name, total in sums.items()}
+    """Return sums (any shapes) with independent normal noise of standard deviation `std` on every entry of every one.
+
+    All noise is drawn at once: a call costs as much as 10 000 draws. The results share its memory where the formats agree.
+    """
+    totals = list(sums.values())
+    device = totals[0].device if totals else None
+    drawn = source.normal_(torch.empty(sum(total.numel() for total in totals), dtype=torch.float32, device=device))
+    pieces = drawn.split([total.numel() for total in totals])
+    return {name: _added(total, std, piece) for (name, total), piece in zip(sums.items(), pieces, strict=True)}
+
+
+def _added(total: Tensor, std: float, drawn: Tensor) -> Tensor:
+    """Return a sum with drawn (numel,) noise, which is used up."""
+    noise = drawn.view(total.shape).to(total)
+    return torch.add(total, noise, alpha=std, out=noise)
 
 
 def _normal(like: Tensor, source: Source) -> Tensor:
@@ -121,12 +134,13 @@ class PrivateTraining:
 
     def step(self) -> None:
         """Execute one logical step; `.grad` holds the noisy mean afterwards. An empty batch is a step like any other."""
+        # also of what is not the module's: no stale gradient is applied; first, as it frees the memory for the sums
+        self.optimiser.zero_grad(set_to_none=True)
         found = gather(self._engine, self._x, self._y, next(self._batches), self.rule, self._physical)
         self._pay()
         self.seen += found.seen
         gradients = noisy(found.sums, self.terms.std(self.rule), self._source)
         self.rule = self._next_rule(found)
-        self.optimiser.zero_grad(set_to_none=True)  # also of what is not the module's: no stale gradient is applied
         for name, parameter in trainable(self.module).items():
             parameter.grad = gradients[name].div_(self.terms.divisor).to(parameter.dtype)
         self.optimiser.step()
