@@ -3,9 +3,9 @@
 Clipping alone, and the whole step with simulation noise (torch's generator, which opacus draws from too) and with production
 noise (a cipher's keystream; ours alone). opacus comes from this interpreter, or from the one that OPACUS names
 (`OPACUS=/path/python`); without it the peers are named as missing. Every contender has a process of its own; the same
-interpreter of torch makes the same weights and rows. Memory is the peak of two whole steps over what the process held before
-them, without gradients, in runs of its own that give freed memory back at once. Equality is that of norms and clipped sums with a
-loop over single rows in float64.
+interpreter of torch makes the same weights and rows. Memory is the peak of two whole steps over what the process held
+before them, without gradients, in runs of its own that give freed memory back at once. Equality is that of norms and
+clipped sums with a loop over single rows in float64.
 """
 
 import os
@@ -136,7 +136,9 @@ def normals(count: int = 1 << 20) -> Row:
             start = time.process_time()
             fill(out)
             rates[name].append(count / (time.process_time() - start) / 1e6)
-    return {name: {"best": round(max(found)), "median": round(statistics.median(found))} for name, found in rates.items()}
+    return {
+        name: {"best": round(max(found)), "median": round(statistics.median(found))} for name, found in rates.items()
+    }
 
 
 def measured(work: str, folder: Path) -> Row:

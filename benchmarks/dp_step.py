@@ -55,7 +55,9 @@ class Residual(nn.Module):
         self.first, self.second = nn.Conv2d(c, p, 3, stride, 1, bias=False), nn.Conv2d(p, p, 3, 1, 1, bias=False)
         self.norm, self.norm2 = nn.GroupNorm(32, p), nn.GroupNorm(32, p)
         same = c == p and stride == 1
-        self.short = nn.Identity() if same else nn.Sequential(nn.Conv2d(c, p, 1, stride, bias=False), nn.GroupNorm(32, p))
+        self.short = (
+            nn.Identity() if same else nn.Sequential(nn.Conv2d(c, p, 1, stride, bias=False), nn.GroupNorm(32, p))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """x (n, c, h, w) -> (n, p, h / stride, w / stride)."""

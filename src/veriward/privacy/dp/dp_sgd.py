@@ -25,24 +25,34 @@ if TYPE_CHECKING:
     from veriward.privacy.dp.ledger import Ledger
 
 Sums = dict[str, Tensor]
+DRAWN = 1 << 16  # normals at a time
 
 
 def noisy(sums: Sums, std: float, source: Source) -> Sums:
-    """Return sums (any shapes) with independent normal noise of standard deviation `std` on every entry of every one.
+    """Add independent normal noise of standard deviation `std` to every entry of every sum (any shapes), in place.
 
-    All noise is drawn at once: a call costs as much as 10 000 draws. The results share its memory where the formats agree.
+    Drawn for many parameters at once and never for all: a call costs as much as 10 000 draws, and noise that is added while
+    the cache holds it needs no memory of the parameters' size.
     """
-    totals = list(sums.values())
-    device = totals[0].device if totals else None
-    drawn = source.normal_(torch.empty(sum(total.numel() for total in totals), dtype=torch.float32, device=device))
-    pieces = drawn.split([total.numel() for total in totals])
-    return {name: _added(total, std, piece) for (name, total), piece in zip(sums.items(), pieces, strict=True)}
+    sums = {name: total.contiguous() for name, total in sums.items()}
+    for pieces in _together([piece for total in sums.values() for piece in total.view(-1).split(DRAWN)]):
+        sizes = [len(piece) for piece in pieces]
+        drawn = source.normal_(torch.empty(sum(sizes), dtype=torch.float32, device=pieces[0].device))
+        for piece, noise in zip(pieces, drawn.split(sizes), strict=True):
+            piece.add_(noise.to(piece), alpha=std)
+    return sums
 
 
-def _added(total: Tensor, std: float, drawn: Tensor) -> Tensor:
-    """Return a sum with drawn (numel,) noise, which is used up."""
-    noise = drawn.view(total.shape).to(total)
-    return torch.add(total, noise, alpha=std, out=noise)
+def _together(pieces: list[Tensor]) -> Iterator[list[Tensor]]:
+    """Yield the pieces in order, in groups of at most DRAWN numbers."""
+    group: list[Tensor] = []
+    for piece in pieces:
+        if group and sum(map(len, group)) + len(piece) > DRAWN:
+            yield group
+            group = []
+        group.append(piece)
+    if group:
+        yield group
 
 
 def _normal(like: Tensor, source: Source) -> Tensor:
