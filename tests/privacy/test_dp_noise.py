@@ -160,7 +160,8 @@ def test_trap_noise_drawn_in_low_precision_stays_within_two_to_the_minus_15() ->
 
 def test_the_tail_reaches_ten_sigma_and_small_radii_are_fine() -> None:
     words = np.array([0, 0, 2**32 - 1, 2**31], np.uint32)
-    radii = to_half_radii(words, lambda count: np.array([0, 2**64 - 1, 2**64 - 1], np.uint64)[:count])
+    more = np.array([0, 2**64 - 1, 2**64 - 1], np.uint64)
+    radii = to_half_radii(words, lambda count: more[:count], np.empty(4, np.float32))
     assert radii[0] * math.sqrt(2) == pytest.approx(math.sqrt(2 * 86 * math.log(2)))  # 10.9
     assert radii[1] == pytest.approx(math.sqrt(32 * math.log(2)), abs=1e-6)
     assert radii[2] * math.sqrt(2) == pytest.approx(math.sqrt(2 * 2.0**-86))

@@ -70,6 +70,9 @@ class Net(nn.Module):
         return self.last(self.first(x).tanh())  # type: ignore[no-any-return]
 
 
+SIZE = sum(p.numel() for p in Net().parameters())
+
+
 def made(
     rows: int = 20, source: Source | None = None, kind: type[PrivateTraining] = PrivateTraining, **other: Any
 ) -> PrivateTraining:
@@ -189,7 +192,7 @@ def test_draws_do_not_depend_on_the_data_beyond_the_coins() -> None:
     made(20, second, x=torch.full((20, 3), torch.inf).double(), sampler=Poisson(0.9)).run(6)
     assert first.asked == second.asked == [20] * 6
     assert [d.shape for d in first.drawn] == [d.shape for d in second.drawn]
-    assert len(first.drawn) == 6 * len(list(Net().parameters()))
+    assert sum(d.numel() for d in first.drawn) == 6 * SIZE
 
 
 # The traps of the loop.
@@ -214,7 +217,7 @@ def test_empty_poisson_batches_add_noise_and_count_as_a_step() -> None:
     record = training.run(3)
     assert (record.steps, record.holder.rows) == (3, 0)
     assert record.event == events.poisson(1e-12, SIGMA, 3)
-    noise = torch.cat([drawn.flatten() for drawn in source.drawn[-6:]]).double()
+    noise = torch.cat([drawn.flatten() for drawn in source.drawn])[-SIZE:].double()
     assert torch.allclose(released(training), noise * SIGMA * CLIP * (1 + PerRow.slack), rtol=1e-5, atol=STEP)
 
 
@@ -438,7 +441,7 @@ def test_a_step_is_charged_before_its_noise_is_drawn(tmp_path: Path) -> None:
         with pytest.raises(BudgetExceeded):
             training.run(fits + 1)
         assert training.steps == fits == sum(entry.count for entry in ledger.entries())
-        assert len(source.drawn) == fits * 6
+        assert sum(d.numel() for d in source.drawn) == fits * SIZE
         assert {entry.what for entry in ledger.entries()} == {"model"}
 
 

@@ -71,7 +71,7 @@ def _affine(layer: nn.Module, calls: Calls, normal: Callable[[Tensor], Tensor], 
     found: HeldByName = {}
     parameters = cast(Tensor, layer.weight).shape
     if trains(layer, "weight"):
-        rows = [(g * normal(a)).reshape(len(a), *shape).sum(2) for a, g in calls]
+        rows = [normal(a).mul_(g).reshape(len(a), *shape).sum(2) for a, g in calls]
         found["weight"] = Rows(_added(rows).reshape(-1, *parameters))
     if trains(layer, "bias"):
         rows = [g.reshape(len(g), *shape).sum(2) for _, g in calls]

@@ -112,7 +112,8 @@ class PerRow:
 
     def _all(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return a sum for every trainable parameter: those that the loss does not use get zeros, and noise later."""
-        return {name: sums[name] if name in sums else _zeros(p) for name, p in self._parameters().items()}
+        named = trainable(self.module).items()
+        return {name: sums[name] if name in sums else _zeros(p.detach()) for name, p in named}
 
     def _parameters(self) -> dict[str, Tensor]:
         return {name: p.detach() for name, p in trainable(self.module).items()}
@@ -125,7 +126,7 @@ class PerRow:
                 f"x, y: came as {came[0]} and {came[1]}; want tensors with one entry per row, rows first"
             )
         refuse(self.module)  # again: the caller may have switched its mode or frozen a part
-        names = frozenset(self._parameters())
+        names = frozenset(trainable(self.module))
         if len(x) and names != self._probed:
             self._whole = probe(self.module, self.loss, x, y)
             # one row of whole numbers cannot show that rows influence each other

@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 from veriward.core.errors import ModelError, some
 from veriward.privacy.clipping.layers import KINDS, Calls, HeldByName
 
+JUDGED = (_BatchNorm, _InstanceNorm, nn.MultiheadAttention, nn.RNNBase, nn.Embedding)  # all that `_reason` knows of
 FIX = "veriward.privacy.clipping.fix(module)"
 
 
@@ -58,19 +59,27 @@ def _walk(module: nn.Module, path: str, seen: set[int]) -> Iterator[Part]:
 
 def refuse(module: nn.Module) -> None:
     """Raise ModelError, naming the module, for what can be seen to have no per-row gradients without running it."""
-    for path, part in module.named_modules():
+    parts = list(module.named_modules())  # walked once: this runs before every batch
+    for path, part in parts:
         reason = _reason(part)
         if reason:
             raise ModelError(f"{path or 'the module'} ({type(part).__name__}) has no per-row gradients: {reason}")
-    _refuse_ties(module)
-    lazy = [name for name, p in module.named_parameters() if is_lazy(p)]
+    owned = [
+        (f"{path}.{name}" if path else name, p)
+        for path, part in parts
+        for name, p in part.named_parameters(recurse=False, remove_duplicate=False)
+    ]
+    _refuse_ties(owned)
+    lazy = [name for name, p in owned if is_lazy(p)]
     if lazy:
         raise ModelError(f"{some(lazy)}: not initialised yet; run the module once before it is clipped by row")
-    if not any(p.requires_grad for p in module.parameters()):
+    if not any(p.requires_grad for _, p in owned):
         raise ModelError("the module has no trainable parameter; call requires_grad_() on what is to be trained")
 
 
 def _reason(part: nn.Module) -> str | None:
+    if not isinstance(part, JUDGED):
+        return None
     trains = any(p.requires_grad for p in part.parameters(recurse=False))
     if isinstance(part, _BatchNorm) and (part.training or trains or part.running_mean is None):
         return f"it lets rows influence each other; use GroupNorm, or {FIX}"
@@ -87,15 +96,15 @@ def _reason(part: nn.Module) -> str | None:
     return None
 
 
-def _refuse_ties(module: nn.Module) -> None:
+def _refuse_ties(owned: list[tuple[str, nn.Parameter]]) -> None:
     owners: dict[int, list[str]] = {}
     seen: set[int] = set()
-    for path, part in module.named_modules():  # each module once: one used twice is no tie
-        for name, parameter in part.named_parameters(recurse=False, remove_duplicate=False):
-            if not is_lazy(parameter) and parameter.numel():
-                owners.setdefault(_storage(parameter), []).append(f"{path}.{name}" if path else name)
-                if parameter.requires_grad:
-                    seen.add(_storage(parameter))
+    for name, parameter in owned:  # each module once: one used twice is no tie
+        if not is_lazy(parameter) and parameter.numel():
+            storage = _storage(parameter)
+            owners.setdefault(storage, []).append(name)
+            if parameter.requires_grad:
+                seen.add(storage)
     tied = next((names for key, names in owners.items() if len(names) > 1 and key in seen), None)
     if tied:
         raise ModelError(

@@ -30,11 +30,34 @@ if TYPE_CHECKING:
 Sums = dict[str, Tensor]
 PROBED = 3  # rows that `check` looks at
 COUNT_STEPS = 16  # of the grid of an adaptive rule's count, in a standard deviation of its noise
+DRAWN = 1 << 16  # normals at a time
 
 
 def noisy(sums: Sums, std: float, source: Source) -> Sums:
-    """Return sums (any shapes) with independent normal noise of standard deviation `std` on every entry of every one."""
-    return {name: _normal(total, source).mul_(std).add_(total) for name, total in sums.items()}
+    """Add independent normal noise of standard deviation `std` to every entry of every sum (any shapes), in place.
+
+    Drawn for many parameters at once and never for all: a call costs as much as 10 000 draws, and noise that is added while
+    the cache holds it needs no memory of the parameters' size.
+    """
+    sums = {name: total.contiguous() for name, total in sums.items()}
+    for pieces in _together([piece for total in sums.values() for piece in total.view(-1).split(DRAWN)]):
+        sizes = [len(piece) for piece in pieces]
+        drawn = source.normal_(torch.empty(sum(sizes), dtype=torch.float32, device=pieces[0].device))
+        for piece, noise in zip(pieces, drawn.split(sizes), strict=True):
+            piece.add_(noise.to(piece), alpha=std)
+    return sums
+
+
+def _together(pieces: list[Tensor]) -> Iterator[list[Tensor]]:
+    """Yield the pieces in order, in groups of at most DRAWN numbers."""
+    group: list[Tensor] = []
+    for piece in pieces:
+        if group and sum(map(len, group)) + len(piece) > DRAWN:
+            yield group
+            group = []
+        group.append(piece)
+    if group:
+        yield group
 
 
 def _normal(like: Tensor, source: Source) -> Tensor:
@@ -133,6 +156,8 @@ class PrivateTraining:
 
     def step(self) -> None:
         """Execute one logical step; `.grad` holds the noisy mean afterwards. An empty batch is a step like any other."""
+        # also of what is not the module's: no stale gradient is applied; first, as it frees the memory for the sums
+        self.optimiser.zero_grad(set_to_none=True)
         found = self._gathered()
         self._pay()
         self.seen += found.seen
@@ -143,7 +168,6 @@ class PrivateTraining:
             self._break_off()
             raise
         self.rule = self._next_rule(found)
-        self.optimiser.zero_grad(set_to_none=True)  # also of what is not the module's: no stale gradient is applied
         for name, parameter in trainable(self.module).items():
             parameter.grad = on_grid_(gradients[name], std).div_(self.terms.divisor).to(parameter.dtype)
         self.optimiser.step()

@@ -32,11 +32,12 @@ def fill_laplace(out: Float32, bits: MoreBits) -> None:
     >>> bool(np.isfinite(out).all())
     True
     """
+    scratch = np.empty(2 * min(PART, len(out)), np.float32)
     for start in range(0, len(out), PART):
         part = out[start : start + PART]
         words = bits(2 * len(part)).view(np.uint32)
         turns = words[2 * len(part) :].view(np.int32).astype(np.float32)
-        products = np.square(to_half_radii(words[: 2 * len(part)], bits))  # -ln u
+        products = np.square(to_half_radii(words[: 2 * len(part)], bits, scratch[: 2 * len(part)]))  # -ln u
         np.multiply(turns, TURN, out=turns)
         np.multiply(products, np.sin(turns, out=turns), out=products)
         np.add(products[: len(part)], products[len(part) :], out=part)

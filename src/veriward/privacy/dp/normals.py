@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-PAIRS = 1 << 16  # pairs worked on at a time: fewer lose to the fixed cost of the edges, more to the cache
+PAIRS = 1 << 15  # pairs worked on at a time: fewer lose to the fixed cost of the edges, more to the cache
 EDGE = 1 << 20  # words this near to either end are refined: u below 2^-12 or above 1 - 2^-12
 Words = NDArray[np.uint32]
 Float32 = NDArray[np.float32]
@@ -42,12 +42,12 @@ def fill_normals(out: Float32, draw: Callable[[Words], None], more: MoreBits) ->
 def _fill_part(out: Float32, words: Words, scratch: Float32, more: MoreBits) -> None:
     """Write (2n,) or (2n - 1,) normals from (4n,) words, which are used up, and scratch (2n,)."""
     n = len(words) // 4
-    radius, angle = to_half_radii(words[: 2 * n], more), _to_angles(words[2 * n :])
+    radius, angle = to_half_radii(words[: 2 * n], more, scratch), _to_angles(words[2 * n :])
     np.multiply(np.cos(angle, out=scratch), radius, out=scratch)
     np.add(scratch[:n], scratch[n:], out=out[:n])
-    np.multiply(np.sin(angle, out=scratch), radius, out=scratch)
+    np.multiply(np.sin(angle, out=angle), radius, out=angle)
     rest = len(out) - n
-    np.add(scratch[:rest], scratch[n : n + rest], out=out[n:])
+    np.add(angle[:rest], angle[n : n + rest], out=out[n:])
 
 
 def _to_angles(words: Words) -> Float32:
@@ -57,13 +57,14 @@ def _to_angles(words: Words) -> Float32:
     return np.multiply(out, np.float32(2 * np.pi * 2.0**-32), out=out)
 
 
-def to_half_radii(words: Words, more: MoreBits) -> Float32:
+def to_half_radii(words: Words, more: MoreBits, scratch: Float32) -> Float32:
     """Turn words in place into sqrt(-ln u), u = (word + a fraction) / 2^32: what the sum of two pairs wants, r / sqrt(2).
 
     In the middle float32 suffices. Near 0 its 2^-32 would cut the tail at 6.7, near 1 its spacing would make small radii
-    coarse: there 53 more bits are drawn and float64 is used, for one word in 2048.
+    coarse: there 53 more bits are drawn and float64 is used, for one word in 2048. `scratch` is as long as `words`.
     """
-    edge = np.flatnonzero(words + np.uint32(EDGE) < np.uint32(2 * EDGE))  # wraps around: both ends at once
+    moved = np.add(words, np.uint32(EDGE), out=scratch.view(np.uint32))  # wraps around: both ends at once
+    edge = np.flatnonzero(moved < np.uint32(2 * EDGE))
     exponents = _edge_exponents(words[edge], more(len(edge)))
     out = words.view(np.float32)
     np.copyto(out, words, casting="same_kind")
