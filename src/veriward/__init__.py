@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from veriward import privacy
+    from veriward import checks, privacy
     from veriward.adapters.dlpack import from_jax, from_tensorflow
     from veriward.adapters.scan import ScanResult, scan
     from veriward.checks.registry import registry
@@ -30,7 +30,7 @@ _HOME = {
     "scan": "veriward.adapters.scan",
     "verify": "veriward.core.seal",
 }
-_ROOMS = ("privacy",)  # rooms whose own names are the face: vw.privacy.dp.epsilon(...)
+_ROOMS = ("checks", "privacy")  # rooms whose own names are the face: vw.privacy.dp.epsilon(...)
 __all__ = [
     "Dossier",
     "Policy",
@@ -38,6 +38,7 @@ __all__ = [
     "Subject",
     "VeriwardError",
     "assess",
+    "checks",
     "from_jax",
     "from_tensorflow",
     "privacy",
