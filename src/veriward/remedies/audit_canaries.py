@@ -8,6 +8,7 @@ to the bound, its noise covers their layer, its divisor scales it.
 import math
 from dataclasses import replace
 from enum import IntEnum
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,9 @@ class Planted(nn.Module):
         super().__init__()
         like = next(module.parameters())
         self.module = module
-        self.canary = nn.Embedding(count, 1, device=like.device, dtype=like.dtype)  # last: a rule per layer finds it there
+        self.canary = nn.Embedding(
+            count, 1, device=like.device, dtype=like.dtype
+        )  # last: a rule per layer finds it there
         nn.init.zeros_(self.canary.weight)
         self._shape, self._truth = x.shape[1:], x.dtype == torch.bool
 
@@ -55,17 +58,15 @@ class Planted(nn.Module):
         return self.module(rows.bool() if self._truth else rows), planted, kind
 
 
-class PlantedLoss:
-    """The user's loss on the user's rows, the planted one on the others. A named class, so that it can be copied."""
+def planted_loss(loss: Loss) -> Loss:
+    """Return the user's loss on the user's rows, the planted one on the others: what `Planted` returns -> (n,)."""
 
-    def __init__(self, loss: Loss) -> None:
-        self._loss = loss
-
-    def __call__(self, output: tuple[Tensor, Tensor, Tensor], y: Tensor) -> Tensor:
-        """Return the losses (n,)."""
+    def losses(output: Any, y: Tensor) -> Tensor:
         given, planted, kind = output
-        losses = checked(self._loss(given, y), len(kind))
-        return torch.where(kind == Kind.PLAIN, losses, planted.to(losses.dtype))
+        found = checked(loss(given, y), len(kind))
+        return torch.where(kind == Kind.PLAIN, found, planted.to(found.dtype))
+
+    return losses
 
 
 def tagged(x: Tensor, rows: Tensor, kinds: Tensor, numbers: Tensor) -> Tensor:
@@ -79,7 +80,7 @@ def tagged(x: Tensor, rows: Tensor, kinds: Tensor, numbers: Tensor) -> Tensor:
 def check_rows(x: Tensor, y: Tensor, canaries: int) -> None:
     """Raise SettingsError for data without rows and for more canaries than have a number."""
     if not len(x) or len(x) != len(y):
-        raise SettingsError(f"x, y: {len(x)} and {len(y)} rows; an audit wants some rows of the user's, as many of each")
+        raise SettingsError(f"x, y: {len(x)} and {len(y)} rows; want at least one row, and a target for each")
     if not 2 <= canaries <= MOST:
         raise SettingsError(f"canaries = {canaries}: want at least 2 and at most {MOST}")
 

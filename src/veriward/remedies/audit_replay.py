@@ -25,12 +25,15 @@ from veriward.privacy.dp.bounds import check_count
 from veriward.privacy.dp.dp_sgd import PrivateTraining, Sums
 from veriward.privacy.dp.noise import Bits, SimulatedSource
 from veriward.privacy.dp.relation import Relation
-from veriward.remedies.audit_canaries import Kind, Planted, PlantedLoss, check_rows, planted_recipe, tagged
+from veriward.remedies.audit_canaries import Kind, Planted, check_rows, planted_loss, planted_recipe, tagged
 from veriward.remedies.audit_recipe import Recipe
 
 ROWS = 24  # of the user's, and as many canaries
 ALPHA = 1e-6  # chance that sound noise is called unsound, per parameter
-LOOSE = {None: 1e-3, torch.bfloat16: 0.05}  # share of the clip that rounding may add: a batch of another size rounds anew
+LOOSE = {
+    None: 1e-3,
+    torch.bfloat16: 0.05,
+}  # share of the clip that rounding may add: a batch of another size rounds anew
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ class _Run:
     ) -> "_Run":  # fmt: skip
         source = Coins(stream.child("coins"), stream.child(noise))
         planted = Planted(module, x, 2 * ROWS)
-        return cls(recipe.training(planted, PlantedLoss(loss), *rows, source), source)
+        return cls(recipe.training(planted, planted_loss(loss), *rows, source), source)
 
     def step(self) -> Sums:
         """Return the noisy sums that a step releases, by the divisor that the terms state."""

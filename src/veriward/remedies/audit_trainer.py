@@ -8,6 +8,7 @@ independent runs, all of which have to disagree, need not, so their bound is tig
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +24,13 @@ from veriward.privacy.dp.events import Event
 from veriward.privacy.dp.noise import SimulatedSource
 from veriward.privacy.dp.relation import Relation
 from veriward.privacy.dp.sampling import Sampler
-from veriward.remedies.audit_canaries import Planted, PlantedLoss, bound, check_rows, planted_recipe, planted_rows
+from veriward.remedies.audit_canaries import Planted, bound, check_rows, planted_loss, planted_recipe, planted_rows
 from veriward.remedies.audit_recipe import Recipe
 
 GUESSED = 0.15  # of the canaries: about the share whose bound is tightest for epsilon 1 to 8
-POINTS = 100  # (epsilon, delta) pairs of a claimed curve
+POINTS = 40  # (epsilon, delta) pairs of a claimed curve
 BEYOND, MOST = 2.0, 40.0  # the pairs go up to this many times the claimed epsilon; no count of guesses tells of more
-WIDEST = 6  # the noise multipliers that are tried go from 2**-6 to 2**6 times the stated one
+MORE, LESS = 6, 4  # the noise multipliers that are tried go from 2**-4 to 2**6 times the stated one
 HALVINGS = 11  # of that range: to half a percent of the multiplier
 
 
@@ -114,18 +115,24 @@ class _Told:
     delta: float
 
     def excludes(self, event: Event) -> bool:
-        accountant = _accountant(event)
-        top = min(MOST, BEYOND * epsilon_at(event, self.delta, accountant))
-        epsilons = [top * (i / POINTS) ** 2 for i in range(POINTS + 1)]
-        claim = Profile(epsilons, deltas_at(event, epsilons, accountant))
         return refuted(
-            claim, guesses=self.guesses, correct=min(self.correct), canaries=self.canaries, confidence=self.confidence
-        )
+            _profile(event, self.delta), guesses=self.guesses, correct=min(self.correct), canaries=self.canaries,
+            confidence=self.confidence,
+        )  # fmt: skip
 
     def mu(self) -> float:
         return one_run_mu(
             guesses=self.guesses, correct=min(self.correct), canaries=self.canaries, confidence=self.confidence
         )
+
+
+@lru_cache(maxsize=256)
+def _profile(event: Event, delta: float) -> Profile:
+    """Return the claim of an event: pairs around the epsilon at delta, closer to each other below it."""
+    accountant = _accountant(event)
+    top = min(MOST, BEYOND * epsilon_at(event, delta, accountant))
+    epsilons = [top * (i / POINTS) ** 2 for i in range(POINTS + 1)]
+    return Profile(epsilons, deltas_at(event, epsilons, accountant))
 
 
 def _accountant(event: Event) -> str:
@@ -157,9 +164,9 @@ def _lower(training: PrivateTraining, told: _Told) -> float:
     def event(halved: float) -> Event:
         return record.terms.sampler.event(record.terms.noise_multiplier * 2.0**-halved, record.paid)
 
-    if not told.excludes(event(-WIDEST)):
+    if not told.excludes(event(-MORE)):
         return 0.0
-    halved = largest(lambda h: told.excludes(event(h)), -WIDEST, WIDEST, HALVINGS)
+    halved = largest(lambda h: told.excludes(event(h)), -MORE, LESS, HALVINGS)
     return epsilon_at(event(halved), told.delta, _accountant(record.event))
 
 
@@ -168,11 +175,13 @@ def _run(
     relation: Relation, stream: Stream,
 ) -> tuple[PrivateTraining, int]:  # fmt: skip
     """Train once and guess; return the trainer, and how many of the guesses were right."""
-    coins = stream.child("coins").bits(torch.arange(count), 1)[:, 0] < 0  # the sign bit: fair, and the trainer's to guess
+    coins = (
+        stream.child("coins").bits(torch.arange(count), 1)[:, 0] < 0
+    )  # the sign bit: fair, and the trainer's to guess
     rows, targets = planted_rows(x, y, coins, relation)
     source = SimulatedSource(stream.child("training"))
     planted = Planted(module, x, count)
-    training = planted_recipe(recipe).training(planted, PlantedLoss(loss), rows, targets, source)
+    training = planted_recipe(recipe).training(planted, planted_loss(loss), rows, targets, source)
     scores = _scores(training, steps, relation)
     order = scores.argsort()
     half = guesses // 2
@@ -181,8 +190,7 @@ def _run(
 
 def _scores(training: PrivateTraining, steps: int, relation: Relation) -> Tensor:
     """Return how much the noisy sums speak for the presence of each canary, (m,): logarithms of likelihood ratios."""
-    weight = training.module.canary.weight
-    assert isinstance(weight, nn.Parameter)
+    weight = training.module.get_parameter("canary.weight")
     scores = torch.zeros(len(weight), dtype=torch.float64)
     for _ in range(steps):
         std = training.terms.std(training.rule)
@@ -203,8 +211,6 @@ def _evidence(seen: Tensor, signal: float, rate: float) -> Tensor:
 
 def _rate(sampler: Sampler) -> float:
     """Return how likely a row is in a batch, as the sampler states it."""
-    rate = getattr(sampler, "rate", None)
-    rows, batch = getattr(sampler, "rows", None), getattr(sampler, "batch", None)
-    if rate is None and (rows is None or batch is None):
-        return 1.0
-    return float(rate if rate is not None else batch / rows)
+    if hasattr(sampler, "rate"):
+        return float(sampler.rate)
+    return float(sampler.batch / sampler.rows) if hasattr(sampler, "rows") and hasattr(sampler, "batch") else 1.0

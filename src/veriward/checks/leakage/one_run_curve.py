@@ -1,13 +1,13 @@
 """What one training run says about a whole trade-off curve, not about one (epsilon, delta).
 
-Mahloujifar, Melis & Chaudhuri, 2024 (arXiv:2410.22235), theorem 3.2 and algorithm 3. With i the number of correct guesses
-among k on m canaries, and p_i its chance, a mechanism whose events obey Q(A) >= least(P(A)) on neighbours P, Q has for every t
+Mahloujifar, Melis & Chaudhuri, 2024 (arXiv:2410.22235), sections 3 and 4. With i the number of correct guesses among k on
+m canaries, and p_i its chance, a mechanism whose events obey Q(A) >= least(P(A)) on neighbours P, Q has for every t
 
     sum over i >= t - 1 of p_i (k - i) / m  >=  least( sum over i >= t of p_i i / m ):
 
-flip the coin of one canary, and who had it right has it wrong, with one correct guess fewer. From a chance of at least
-`level` for c or more correct guesses this recursion forces mass on c - 1, c - 2, ..., and where more than 1 is needed, no such
-mechanism has that chance.
+flip the coin of one canary, and who had it right has it wrong, with one correct guess fewer (`least` is convex: the mean
+over canaries and coins goes inside). From a chance of at least `level` for c or more correct guesses this recursion forces
+mass on c - 1, c - 2, ..., and where more than 1 is needed, no such mechanism has that chance.
 """
 
 import math
