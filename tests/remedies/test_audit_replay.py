@@ -148,6 +148,38 @@ def test_dropout_is_switched_off_and_the_module_keeps_it() -> None:
     assert net[1].p == 0.5
 
 
+class Words(nn.Module):
+    """A network on whole numbers, with a layer that per-row clipping maps by torch.func."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.bend, self.last = nn.Embedding(9, 5), nn.PReLU(), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.bend(self.table(x).mean(1)))  # type: ignore[no-any-return]
+
+
+class Drawn(nn.Module):
+    """A weight that no layer answers for: the whole network is mapped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(4, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight
+
+
+def test_words_and_layers_of_no_known_kind_are_replayed() -> None:
+    words = (X * 2).long() % 9
+    assert replay(recipe(), Words(), cross_entropy, words, Y, steps=3).clean
+    assert replay(recipe(), Drawn(), cross_entropy, X, Y, steps=3).clean
+    said = SAID["no clip"]
+    for module, x in ((Words(), words), (Drawn(), X)):
+        found = replay(FAULTS["no clip"](recipe()), module, cross_entropy, x, Y, steps=3).problems
+        assert any(problem.startswith(said) for problem in found)
+
+
 def test_bfloat16_rounding_is_no_problem() -> None:
     assert problems(replace(recipe(), compute=torch.bfloat16), steps=4) == ()
 

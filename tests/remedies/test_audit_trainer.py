@@ -1,7 +1,9 @@
 """The audit of a private trainer: what it says of the honest one, and which planted faults it sees."""
 
 import copy
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from veriward.privacy.dp.sampling import Fixed, Full, Shuffled
 from veriward.remedies import Audit, Recipe, replay, self_audit
 from veriward.remedies.audit_canaries import Planted, planted_loss, planted_recipe, planted_rows
 from veriward.remedies.audit_planted import FAULTS
+from veriward.remedies.audit_trainer import _scores
 
 from .trained import DELTA, STEPS, STREAM, X, Y, cross_entropy, network, recipe
 
@@ -29,7 +32,7 @@ def audited(way: Recipe, **other: Any) -> Audit:
 def planted_sum(way: Recipe, coins: torch.Tensor, relation: Relation, x: torch.Tensor = X) -> torch.Tensor:
     """Return what one step on planted rows adds to the canaries' coordinates, noise of 1e-6 of the clip."""
     y = torch.zeros(len(x), dtype=torch.long)
-    way = planted_recipe(replace(way, noise_multiplier=1e-6))
+    way = planted_recipe(replace(way, noise_multiplier=1e-6), len(x))
     rows, targets = planted_rows(x, y, coins, relation)
     source = SimulatedSource(Stream.of(0, "planted"))
     training = way.training(Planted(network(), x, len(coins)), planted_loss(cross_entropy), rows, targets, source)
@@ -68,7 +71,7 @@ def test_what_stands_for_an_absent_canary_depends_on_the_relation() -> None:
 
 def test_bounds_per_layer_keep_their_sensitivity() -> None:
     way = Recipe(sampler=Full(), clip=(0.3, 0.4), noise_multiplier=1.0, divisor=10)
-    rule = planted_recipe(way).clip
+    rule = planted_recipe(way, 10).clip
     assert isinstance(rule, PerLayer)
     assert rule.sensitivity == pytest.approx(0.5)
     moved = planted_sum(way, COINS, Relation.ADD_OR_REMOVE)
@@ -118,6 +121,20 @@ def test_the_honest_trainer_is_not_accused_however_it_samples_and_clips(name: st
     half = found.guesses // 2
     assert found.correct[0] > half  # the canaries do show
     assert replay(WAYS[name], network(), cross_entropy, X, Y).problems == ()
+
+
+@pytest.mark.parametrize("quantile", [0.5, 0.9])
+def test_canaries_do_not_drive_an_adaptive_bound_away(quantile: float) -> None:
+    way = replace(recipe(), clip=Adaptive(1.0, quantile=quantile))
+    coins = torch.arange(4000) % 2 == 0
+    rows, targets = planted_rows(X, Y, coins, Relation.ADD_OR_REMOVE)
+    source = SimulatedSource(Stream.of(0, "adaptive"))
+    way = planted_recipe(way, len(rows))
+    assert way.count_noise == 15  # of the recipe's own divisor
+    training = way.training(Planted(network(), X, 4000), planted_loss(cross_entropy), rows, targets, source)
+    _scores(training, 200, Relation.ADD_OR_REMOVE)
+    assert isinstance(training.rule, Adaptive)
+    assert 0.05 < training.rule.clip < 20
 
 
 def test_a_small_public_set_has_as_many_canaries_as_rows() -> None:
@@ -174,3 +191,13 @@ def test_an_audit_needs_a_row() -> None:
 def test_a_reduced_loss_is_refused() -> None:
     with pytest.raises(SettingsError, match="one loss per row"):
         self_audit(recipe(), network(), nn.functional.cross_entropy, X, Y, steps=1, delta=DELTA)
+
+
+def test_the_examples_of_the_guide_run() -> None:
+    guide = (Path(__file__).parents[2] / "docs/dp-audit.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL):
+        exec(block, names)
+    assert names["audit"].verdict == "holds"
+    assert names["audit"].claimed <= 3.0
+    assert names["replayed"].problems == ()

@@ -14,13 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from veriward.core.errors import SettingsError
-from veriward.privacy.clipping import PerLayer, Rule
+from veriward.privacy.clipping import Adaptive, PerLayer, Rule
 from veriward.privacy.clipping.rules import rule_of
 from veriward.privacy.clipping.written import Loss, checked
 from veriward.privacy.dp.relation import Relation
+from veriward.privacy.dp.sampling import Sampler
+from veriward.privacy.dp.terms import Terms
 from veriward.remedies.audit_recipe import Recipe
 
 LARGE = 1e4  # of a canary's gradient: every rule cuts it down to its bound; finite in float16
+JUST = 0.999  # of a bound: what keeps it
 BASE = 128  # of a canary's number in columns of x: exact in every format, uint8 and bfloat16 too
 MOST = BASE**2
 SHARE = 0.99  # of the squared bounds per layer that the canaries' own layer gets
@@ -46,6 +49,7 @@ class Planted(nn.Module):
             count, 1, device=like.device, dtype=like.dtype
         )  # last: a rule per layer finds it there
         nn.init.zeros_(self.canary.weight)
+        self.reach = LARGE
         self._shape, self._truth = x.shape[1:], x.dtype == torch.bool
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -54,7 +58,7 @@ class Planted(nn.Module):
         kind = tag[:, 0].clamp(0, 3)  # whoever probes the network with random rows gets some kind, too
         number = (tag[:, 1] * BASE + tag[:, 2]).clamp(0, self.canary.num_embeddings - 1)
         way = torch.tensor([0.0, 1.0, -1.0, 0.0], device=x.device, dtype=self.canary.weight.dtype)[kind]
-        planted = self.canary(number)[:, 0] * way * LARGE
+        planted = self.canary(number)[:, 0] * way * self.reach
         return self.module(rows.bool() if self._truth else rows), planted, kind
 
 
@@ -104,14 +108,40 @@ def planted_rows(x: Tensor, y: Tensor, coins: Tensor, relation: Relation) -> tup
     return tagged(x, rows, torch.cat([kinds, zeros]), torch.cat([numbers, zeros])), y[rows.to(y.device)]
 
 
-def planted_recipe(recipe: Recipe) -> Recipe:
-    """Return a recipe for the planted network: with bounds per layer, one more, and the same over all layers together."""
+def planted_recipe(recipe: Recipe, rows: int) -> Recipe:
+    """Return a recipe for the planted network and so many rows, as private as the given one.
+
+    Bounds per layer get one more, and are the same over all layers together. The divisor of an adaptive rule becomes the
+    size of the audit's own batches: with another one its bound drifts; the noise of its count stays as it was.
+    """
     rule = rule_of(recipe.clip)
-    if not isinstance(rule, PerLayer):
-        return recipe
-    rest = math.sqrt(1 - SHARE)
-    clips = (*(rest * clip for clip in rule.clips), math.sqrt(SHARE) * rule.sensitivity)
-    return replace(recipe, clip=PerLayer(clips))
+    if isinstance(rule, PerLayer):
+        rest = math.sqrt(1 - SHARE)
+        clips = (*(rest * clip for clip in rule.clips), math.sqrt(SHARE) * rule.sensitivity)
+        return replace(recipe, clip=PerLayer(clips))
+    if isinstance(rule, Adaptive):
+        terms = Terms.of(recipe.sampler, rule, recipe.noise_multiplier, recipe.divisor, recipe.count_noise)
+        return replace(recipe, divisor=max(1.0, rate_of(recipe.sampler) * rows), count_noise=terms.count_noise)
+    return recipe
+
+
+def rate_of(sampler: Sampler) -> float:
+    """Return how likely a row is in a batch, as the sampler states it."""
+    if hasattr(sampler, "rate"):
+        return float(sampler.rate)
+    return float(sampler.batch / sampler.rows) if hasattr(sampler, "rows") and hasattr(sampler, "batch") else 1.0
+
+
+def reach(rule: Rule, step: int) -> float:
+    """Return how long the canaries' gradients are to be in a step.
+
+    An adaptive rule counts the rows within its bound, and the canaries are most of them: they keep it in the share of steps
+    that it aims at. Always beyond it, they would drive it up without end.
+    """
+    if not isinstance(rule, Adaptive):
+        return LARGE
+    within = math.floor((step + 1) * rule.quantile) > math.floor(step * rule.quantile)
+    return rule.clip * (JUST if within else LARGE)
 
 
 def bound(rule: Rule) -> float:

@@ -1,7 +1,8 @@
 """A private trainer, run again on neighbouring data with identical randomness: what changes is what a row can do.
 
-After "Re:cord-play" (arXiv:2602.17454). Four trainers go in step: on two neighbouring data sets, under two noises, with the
-same coins. After each step all of them take over the weights of the first, as if it alone had been published. Then
+After "Re:cord-play" of Cebere et al., 2026 (arXiv:2602.17454). Four trainers go in step: on two neighbouring data sets,
+under two noises, with the same coins. After each step all take over the weights of the first, as if it alone had been
+published. Then
 - the same noise on neighbours cancels: what is left is the row's effect, at most the clip (two clips where it is replaced);
 - two noises on the same data cancel the data: what is left is noise, to be had on every parameter, as much as was stated;
 - a row's effect is the same under both noises, and as many draws are made without it, or something else depends on the data.
@@ -66,7 +67,7 @@ def replay(
     """
     check_rows(x, y, 2 * ROWS)
     steps = check_count("steps", steps)
-    recipe = planted_recipe(_smaller(recipe))
+    recipe = planted_recipe(_smaller(recipe), 2 * ROWS)
     relation = recipe.sampler.event(recipe.noise_multiplier, steps).relation
     quiet = _without_dropout(copy.deepcopy(module))
     found: list[str] = []

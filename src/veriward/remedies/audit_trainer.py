@@ -23,8 +23,16 @@ from veriward.privacy.dp.dp_sgd import PrivateTraining
 from veriward.privacy.dp.events import Event
 from veriward.privacy.dp.noise import SimulatedSource
 from veriward.privacy.dp.relation import Relation
-from veriward.privacy.dp.sampling import Sampler
-from veriward.remedies.audit_canaries import Planted, bound, check_rows, planted_loss, planted_recipe, planted_rows
+from veriward.remedies.audit_canaries import (
+    Planted,
+    bound,
+    check_rows,
+    planted_loss,
+    planted_recipe,
+    planted_rows,
+    rate_of,
+    reach,
+)
 from veriward.remedies.audit_recipe import Recipe
 
 GUESSED = 0.15  # of the canaries: about the share whose bound is tightest for epsilon 1 to 8
@@ -181,7 +189,7 @@ def _run(
     rows, targets = planted_rows(x, y, coins, relation)
     source = SimulatedSource(stream.child("training"))
     planted = Planted(module, x, count)
-    training = planted_recipe(recipe).training(planted, planted_loss(loss), rows, targets, source)
+    training = planted_recipe(recipe, len(rows)).training(planted, planted_loss(loss), rows, targets, source)
     scores = _scores(training, steps, relation)
     order = scores.argsort()
     half = guesses // 2
@@ -190,11 +198,14 @@ def _run(
 
 def _scores(training: PrivateTraining, steps: int, relation: Relation) -> Tensor:
     """Return how much the noisy sums speak for the presence of each canary, (m,): logarithms of likelihood ratios."""
-    weight = training.module.get_parameter("canary.weight")
+    planted = training.module
+    assert isinstance(planted, Planted)
+    weight = planted.get_parameter("canary.weight")
     scores = torch.zeros(len(weight), dtype=torch.float64)
-    for _ in range(steps):
+    for step in range(steps):
+        planted.reach = reach(training.rule, step)
         std = training.terms.std(training.rule)
-        signal, rate = bound(training.rule) / std, _rate(training.terms.sampler)
+        signal, rate = bound(training.rule) / std, rate_of(training.terms.sampler)
         training.step()
         assert weight.grad is not None
         seen = weight.grad[:, 0].double().cpu() * training.terms.divisor / std
@@ -207,10 +218,3 @@ def _evidence(seen: Tensor, signal: float, rate: float) -> Tensor:
     """Return log of (1 - rate) N(0, 1) + rate N(signal, 1) over N(0, 1) at seen (m,)."""
     whole = seen * signal - signal**2 / 2
     return whole if rate >= 1 else torch.logaddexp(torch.full_like(whole, math.log1p(-rate)), whole + math.log(rate))
-
-
-def _rate(sampler: Sampler) -> float:
-    """Return how likely a row is in a batch, as the sampler states it."""
-    if hasattr(sampler, "rate"):
-        return float(sampler.rate)
-    return float(sampler.batch / sampler.rows) if hasattr(sampler, "rows") and hasattr(sampler, "batch") else 1.0

@@ -1,4 +1,4 @@
-"""A lower bound on epsilon from one training run. Steinke, Nasr & Jagielski, 2023 (arXiv:2305.08846), theorem 5.2.
+"""A lower bound on epsilon from one training run. Steinke, Nasr & Jagielski, 2023 (arXiv:2305.08846): approximate DP.
 
 Each of m canaries is put into the training data by a fair coin *of the auditor*; the trained model is looked at, and some
 of the coins are guessed. Rows of a data set that somebody else drew are no such canaries: their presence is not
