@@ -76,22 +76,22 @@ def caught(epsilon: float) -> dict[str, dict[str, int]]:
 
 
 def tightness() -> dict[str, dict[str, float]]:
-    """Return the mean of lower bound / claimed epsilon over five audits."""
+    """Return the mean of lower bound / claimed epsilon over three audits."""
     found: dict[str, dict[str, float]] = {}
     for name, recipe in (("Poisson", poisson), ("full batch", full)):
-        for canaries, runs in ((2000, 1), (5000, 1), (5000, 3), (10_000, 6)):
+        for canaries, runs in ((2000, 1), (5000, 3), (10_000, 6)):
             key = f"{name}, {canaries} canaries, runs: {runs}"
             found[key] = {}
             for epsilon in (1.0, 3.0, 8.0):
-                ratios = [audit(recipe(epsilon), seed, canaries=canaries, runs=runs).tightness for seed in range(5)]
+                ratios = [audit(recipe(epsilon), seed, canaries=canaries, runs=runs).tightness for seed in range(3)]
                 found[key][f"epsilon {epsilon:g}"] = round(sum(ratios) / len(ratios), 2)
     return found
 
 
 def run() -> dict[str, Any]:
     """Return all three, and print them."""
-    result: dict[str, Any] = {"honest": honest(), "tightness": tightness()}
-    result["caught"] = {f"epsilon {epsilon:g}": caught(epsilon) for epsilon in (1.0, 3.0, 8.0)}
-    for name, value in result.items():
-        print(name, value)
+    result: dict[str, Any] = {}
+    for name, part in (("honest", honest), ("caught", lambda: caught(3.0)), ("tightness", tightness)):
+        result[name] = part()
+        print(name, result[name], flush=True)
     return result
