@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from veriward import privacy
+    from veriward import checks, privacy
     from veriward.adapters.dlpack import from_jax, from_tensorflow
     from veriward.adapters.scan import ScanResult, scan
     from veriward.checks.registry import registry
@@ -32,7 +32,7 @@ _HOME = {
     "train": "veriward.remedies.private_training",
     "verify": "veriward.core.seal",
 }
-_ROOMS = ("privacy",)  # rooms whose own names are the face: vw.privacy.dp.epsilon(...)
+_ROOMS = ("checks", "privacy")  # rooms whose own names are the face: vw.privacy.dp.epsilon(...)
 __all__ = [
     "Dossier",
     "Policy",
@@ -40,6 +40,7 @@ __all__ = [
     "Subject",
     "VeriwardError",
     "assess",
+    "checks",
     "from_jax",
     "from_tensorflow",
     "privacy",

@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -49,17 +49,24 @@ def epsilon_at(event: Event, delta: float, accountant: str, *, coarse: int = 1) 
 
 def delta_at(event: Event, epsilon: float, accountant: str) -> float:
     """Return an upper bound of delta at epsilon."""
+    return deltas_at(event, [epsilon], accountant)[0]
+
+
+def deltas_at(event: Event, epsilons: Sequence[float], accountant: str) -> list[float]:
+    """Return an upper bound of delta at each epsilon: the event is composed once for all of them."""
     text = _text(event) if accountant == "rdp" else _checked(event, accountant)
     sigma = _one_gaussian(event.dp)
     if accountant == "pld" and sigma is not None:
-        return _bounded(_gaussian_delta(sigma, epsilon) * UP)
-    known = _delta_renyi(text, event.relation, epsilon)
+        return [_bounded(_gaussian_delta(sigma, epsilon) * UP) for epsilon in epsilons]
+    known = [_delta_renyi(text, event.relation, epsilon) for epsilon in epsilons]
     about = _about(text, event.relation, 1e-6)
     if accountant == "rdp" or LARGE < about < math.inf:
         return known
     with _quiet():
-        found = _pld(text, event.relation, 1, about).get_delta(epsilon)
-    return _bounded(min(known, max(found, TINY)))  # below that the transform's rounding errors would count
+        composed = _pld(text, event.relation, 1, about)
+        found = [composed.get_delta(epsilon) for epsilon in epsilons]
+    # below TINY the transform's rounding errors would count
+    return [_bounded(min(bound, max(delta, TINY))) for bound, delta in zip(known, found, strict=True)]
 
 
 def curve(event: Event, relation: Relation, orders: tuple[float, ...]) -> Floats:
