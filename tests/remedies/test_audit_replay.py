@@ -85,11 +85,14 @@ class Repeated(PrivateTraining):
         self._source = self  # type: ignore[assignment]
 
     def normal_(self, out: Tensor) -> Tensor:
-        every = len(list(self.module.parameters()))
-        if self._draw < every:
+        if self._draw == len(self._kept):
             self._kept.append(self._inner.normal_(torch.empty_like(out)))
         self._draw += 1
-        return out.copy_(self._kept[(self._draw - 1) % every])
+        return out.copy_(self._kept[self._draw - 1])
+
+    def step(self) -> None:
+        self._draw = 0
+        super().step()
 
 
 class MoreDrawsForMoreRows(PrivateTraining):
