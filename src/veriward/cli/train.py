@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from veriward.reports.catalogue import Catalogue
 
 
+BROKEN = 1  # our own trainer does not keep what it claims
+
+
 @app.command()
 def train(
     subject: Path = typer.Argument(..., help="A subject.toml with a [recipe], or its folder.", metavar="SUBJECT"),
@@ -39,6 +42,15 @@ def train(
     ),
     budget: float | None = typer.Option(None, help="The epsilon of a new --ledger."),
     fix: bool = typer.Option(False, "--fix", help="Replace layers that mix rows, such as BatchNorm."),
+    search: str | None = typer.Option(
+        None, help="Settings to choose among, e.g. 'learning_rate=0.01,0.1;clip=1,automatic'; epsilon pays for all."
+    ),
+    search_by: str = typer.Option(
+        "all", help="all, random (stopping at random), or public (the choice reads data.test)."
+    ),
+    audit: bool = typer.Option(
+        False, "--audit", help="Audit the trainer with canaries; takes about three times as long."
+    ),
     seed: int = typer.Option(0, help="Of the first weights; noise takes none."),
     device: str = typer.Option("auto", help="auto, cpu or cuda."),
     compute: str = typer.Option("exact", help="exact, or bfloat16 for the passes through the network."),
@@ -75,6 +87,9 @@ def train(
         fix=fix,
         code=not no_code,
         watch=_Teller(words),
+        search=search,
+        search_by=search_by,
+        audit=audit,
         sampling=sampling,
         rows=rows,
         batch_size=batch_size,
@@ -85,7 +100,7 @@ def train(
         group=group,
     )
     _tell(found, words, seal, json=json)
-    return 0
+    return BROKEN if found.record.get("audit", {}).get("verdict") == "broken" else 0
 
 
 def _short(path: Path) -> str:
@@ -158,6 +173,8 @@ def _tell(found: "PrivateModel", words: "Catalogue", seal: Path | None, *, json:
         typer.echo(words.text("privacy.finished"), err=True)
     for line in lines(found.record, words):
         typer.echo(line)
+    for each in found.holder_notes:
+        typer.echo(words.text("privacy.holder_note", text=words.note(each)))
     seen = found.finished.seen
     typer.echo(words.text("privacy.holder", clipped=words.percent(seen.clip_fraction), zeroed=seen.bad))
     for key, path in (*told, ("privacy.next", found.folder)):

@@ -10,8 +10,8 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from veriward.core.errors import PrivacyError, SettingsError
 from veriward.privacy.dp import checkpoint
 from veriward.privacy.dp.accountants import curve
 from veriward.privacy.dp.dp_sgd import PrivateTraining
+from veriward.privacy.dp.events import Event
 from veriward.privacy.dp.filter import Filter, orders_for
 from veriward.privacy.dp.ledger import Ledger
 from veriward.privacy.dp.noise import SecureSource
@@ -61,14 +62,14 @@ class Finished:
 class Run:
     """A private training of `plan` in a folder of the data holder's. `account`: a ledger for all that is done with the data,
     begun with the epsilon `budget` where there is none yet. `data`: the fingerprint of the rows, kept by the ledger and
-    told to nobody; `recipe`: that of the recipe and its code.
+    told to nobody; `how`: whatever else must not change between two calls.
     """
 
     folder: Path
     plan: PrivatePlan
     seed: int
     data: str
-    recipe: str = ""
+    how: Mapping[str, Any] = field(default_factory=dict)
     account: Path | None = None
     budget: float | None = None
     device: str = "cpu"
@@ -80,17 +81,39 @@ class Run:
         Raises SettingsError where the folder holds a training of other terms, BudgetExceeded where the account refuses: the
         checkpoint then stands as the last paid step left it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with _alone(self.folder), self._ledger() as ledger:
-            name = _agreed(self)
-            with seeded(self.seed):  # dropout of the recipe's draws from torch's own generator
-                training = self._training(recipe, rows)
-                training.check()
-                charged = _charged(ledger, name, training.terms.sampler.span)
-                self._resume(training, charged)
-                self._go_on(training, ledger, name, charged, watch)
+        with self.opened(self.plan.event(self.plan.steps)) as (ledger, name), seeded(self.seed):
+            training = self._training(recipe, rows)
+            training.check()
+            charged = _charged(ledger, name, training.terms.span)
+            self._resume(training, charged)
+            self._go_on(training, ledger, name, charged, watch)
         new = max(0, self.plan.steps - charged)
         return Finished(training.module.eval(), training.steps, training.seen, charged > 0, new)
+
+    @contextlib.contextmanager
+    def opened(self, event: Event) -> Iterator[tuple[Ledger, str]]:
+        """Hold the folder, and give the ledger that everything is charged to, with what it calls this training.
+
+        `event`: all that will be charged.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _alone(self.folder), self._ledger(event) as ledger:
+            yield ledger, _agreed(self)
+
+    def checked(self, recipe: Steps, rows: Rows) -> None:
+        """Refuse what cannot be trained, before anything is charged."""
+        with seeded(self.seed):
+            self._training(recipe, rows).check()
+
+    def once(self, recipe: Steps, rows: Rows, watch: Watch | None = None) -> Finished:
+        """Train from beginning to end, without a ledger: whoever calls has charged."""
+        training, begin = self._training(recipe, rows), time.monotonic()
+        while training.steps < self.plan.steps:
+            training.run(min(self.plan.interval, self.plan.steps - training.steps))
+            if watch:
+                left = (time.monotonic() - begin) / training.steps * (self.plan.steps - training.steps)
+                watch(Moment(training.steps, self.plan.steps, self.plan.epsilon, training.seen.clip_fraction, left))
+        return Finished(training.module.eval(), training.steps, training.seen, went_on=False, new_steps=training.steps)
 
     def _training(self, recipe: Steps, rows: Rows) -> PrivateTraining:
         module = recipe.module(self.seed, self.device)
@@ -109,12 +132,12 @@ class Run:
             compute=torch.bfloat16 if self.plan.compute == "bfloat16" else None,
         )
 
-    def _ledger(self) -> Ledger:
+    def _ledger(self, event: Event) -> Ledger:
         """Open the account that was named, or the training's own: it counts, and holds twice what the plan costs."""
         if self.account is not None:
             made = (self.budget, self.plan.delta) if self.budget is not None and not self.account.exists() else None
             return Ledger(self.account, made, data=self.data, relation=self.plan.relation, unit=self.plan.unit)
-        return _own_ledger(self.folder / COUNTED, self.plan, self.data)
+        return _own_ledger(self.folder / COUNTED, self.plan, event, self.data)
 
     def _resume(self, training: PrivateTraining, charged: int) -> None:
         kept = self.folder / KEPT
@@ -128,7 +151,7 @@ class Run:
         training.paid = charged
 
     def _go_on(self, training: PrivateTraining, ledger: Ledger, name: str, charged: int, watch: Watch | None) -> None:
-        plan, span = self.plan, training.terms.sampler.span
+        plan, span = self.plan, training.terms.span
         step, begin, first = plan.event(span), time.monotonic(), charged
         told = max(plan.interval, plan.steps // TOLD)
         while charged < plan.steps:
@@ -159,7 +182,7 @@ def _agreed(run: Run) -> str:
     """Return what the ledger calls this training; a folder that holds another one is refused."""
     file, ours = (
         run.folder / AGREED,
-        {"plan": run.plan.plain(), "seed": run.seed, "data": run.data, "recipe": run.recipe},
+        {"plan": run.plan.plain(), "seed": run.seed, "data": run.data, "how": dict(run.how)},
     )
     if file.exists():
         kept = json.loads(file.read_text(encoding="utf-8"))
@@ -176,24 +199,24 @@ def _agreed(run: Run) -> str:
 
 
 def _difference(kept: dict[str, Any], ours: dict[str, Any], key: str) -> str:
-    if key != "plan":
+    if key in ("seed", "data"):
         return f"seed {kept.get(key)} then, {ours[key]} now" if key == "seed" else key
-    before = kept.get("plan") or {}
-    told = ("epsilon", "delta", *ours["plan"])  # what was asked for says more than what follows from it
-    name = next((name for name in told if before.get(name) != ours["plan"][name]), "plan")
-    return f"{name} {before.get(name)} then, {ours['plan'].get(name)} now"
+    before = kept.get(key) or {}
+    told = ("epsilon", "delta", *ours[key])  # what was asked for says more than what follows from it
+    name = next((name for name in told if before.get(name) != ours[key].get(name)), key)
+    return f"{name} {str(before.get(name))[:40]} then, {str(ours[key].get(name))[:40]} now"
 
 
-def _own_ledger(path: Path, plan: PrivatePlan, data: str) -> Ledger:
+def _own_ledger(path: Path, plan: PrivatePlan, event: Event, data: str) -> Ledger:
     """Open the training's own ledger, which counts its steps. Its budget is generous: the plan is what limits it."""
     if path.exists():
         return Ledger(path, data=data)
-    return Ledger(path, (_generous(plan), plan.delta), data=data, plan=plan.event(plan.steps))
+    return Ledger(path, (_generous(plan, event), plan.delta), data=data, plan=event)
 
 
-def _generous(plan: PrivatePlan) -> float:
-    """Return an epsilon that a ledger, which counts in Renyi divergences alone, lets the whole plan pass under."""
-    event, epsilon = plan.event(plan.steps), 2 * plan.epsilon
+def _generous(plan: PrivatePlan, event: Event) -> float:
+    """Return an epsilon that a ledger, which counts in Renyi divergences alone, lets the whole event pass under."""
+    epsilon = 2 * plan.epsilon
     while True:
         made = Filter(epsilon, plan.delta, orders_for(epsilon, plan.delta, event, plan.relation))
         if made.allows([1.01 * float(cost) for cost in curve(event, plan.relation, made.orders)], 0.0):

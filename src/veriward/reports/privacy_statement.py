@@ -59,6 +59,18 @@ def remarks(record: Mapping[str, Any], words: Catalogue) -> list[str]:
     return [words.note(each) for each in record["notes"] if each["code"].startswith("privacy.")]
 
 
+def settings(best: Mapping[str, Any]) -> str:
+    """Return chosen settings as text, in no language."""
+    return ", ".join(f"{key} = {value}" for key, value in best.items())
+
+
+def audit(found: Mapping[str, Any], words: Catalogue) -> str:
+    """Return what the audits of the trainer say."""
+    numbers = {"lower": f"{found['lower']:.3g}", "claimed": f"{up(found['claimed']):g}", "canaries": found["canaries"]}
+    key = "privacy.audit" if found["verdict"] == "holds" else "privacy.audit_broken"
+    return words.text(key, **numbers, problems=found["replay"])
+
+
 def clipping(clip: float | str, words: Catalogue) -> str:
     """Return how rows were clipped, in words."""
     return words.term("clip", clip) if isinstance(clip, str) else f"{clip:g}"
@@ -88,6 +100,10 @@ def _facts(record: Mapping[str, Any], words: Catalogue) -> Iterator[tuple[str, s
     }
     for key, value in values.items():
         yield words.text(f"privacy.fact.{key}"), value
+    if "search" in record:
+        yield words.text("privacy.fact.search"), settings(record["search"]["best"])
+    if "audit" in record:
+        yield words.text("privacy.fact.audit"), audit(record["audit"], words)
     if "accuracy" in record:
         found = record["accuracy"]
         yield words.text("privacy.fact.accuracy", n=found["n"]), _interval(found)
@@ -117,4 +133,8 @@ def lines(record: Mapping[str, Any], words: Catalogue) -> list[str]:
     if "accuracy" in record:
         numbers = {key: f"{record['accuracy'][key]:.3f}" for key in ("value", "low", "high")}
         found.append(words.text("privacy.accuracy", **numbers, n=record["accuracy"]["n"]))
+    if "search" in record:
+        found.append(words.text("privacy.chosen", settings=settings(record["search"]["best"])))
+    if "audit" in record:
+        found.append(audit(record["audit"], words))
     return found + [words.text("privacy.note", text=text) for text in remarks(record, words)]
