@@ -30,6 +30,7 @@ from veriward.privacy.dp.terms import Seen
 from veriward.remedies.private_plan import PrivatePlan
 
 AGREED, KEPT, COUNTED = "plan.json", "checkpoint.safetensors", "training.ledger"
+TOLD_ONCE = 4  # times that a training among many tells how far it is
 TOLD = 20  # times at most that epsilon so far is computed for whoever watches
 
 
@@ -107,9 +108,9 @@ class Run:
 
     def once(self, recipe: Steps, rows: Rows, watch: Watch | None = None) -> Finished:
         """Train from beginning to end, without a ledger: whoever calls has charged."""
-        training, begin = self._training(recipe, rows), time.monotonic()
+        training, begin, block = self._training(recipe, rows), time.monotonic(), -(-self.plan.steps // TOLD_ONCE)
         while training.steps < self.plan.steps:
-            training.run(min(self.plan.interval, self.plan.steps - training.steps))
+            training.run(min(block, self.plan.steps - training.steps))
             if watch:
                 left = (time.monotonic() - begin) / training.steps * (self.plan.steps - training.steps)
                 watch(Moment(training.steps, self.plan.steps, self.plan.epsilon, training.seen.clip_fraction, left))
