@@ -6,6 +6,7 @@ Who replaces the loop (private, robust, stacked, federated training) asks for `S
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -15,8 +16,9 @@ from veriward.adapters import losses, optimisers
 from veriward.adapters.code import load_function
 from veriward.adapters.losses import Loss
 from veriward.adapters.optimisers import Optimiser
+from veriward.adapters.weights import module_of
 from veriward.core.data import Table
-from veriward.core.errors import ArtefactError, SettingsError
+from veriward.core.errors import SettingsError
 from veriward.core.streams import Stream
 from veriward.core.subject import Subject, Task
 
@@ -179,13 +181,7 @@ def _built(build: Callable[..., Any], seed: int) -> nn.Module:
         takes_seed = "seed" in inspect.signature(build).parameters
     except (TypeError, ValueError):
         takes_seed = False
-    try:
-        module = build(seed=seed) if takes_seed else build()
-    except (Exception, SystemExit) as error:
-        raise ArtefactError(f"recipe.build: raised {type(error).__name__}: {error}") from error
-    if not isinstance(module, nn.Module):
-        raise ArtefactError(f"recipe.build: returned a {type(module).__name__}; want a torch.nn.Module")
-    return module
+    return module_of("recipe.build", partial(build, seed=seed) if takes_seed else build)
 
 
 def _per_row(found: Tensor, n: int) -> Tensor:

@@ -55,13 +55,18 @@ def from_checkpoint(artefact: Artefact, subject: Subject, how: Loading) -> Modul
 
 def built(name: str, factory: Callable[[], Any]) -> nn.Module:
     """Call the user's factory; ArtefactError if it raises, leaves, or returns something else than a module."""
+    with torch.random.fork_rng(devices=[]):  # building layers draws from the global generator: the caller's is kept
+        return module_of(f"model.factory = {name!r}", factory)
+
+
+def module_of(where: str, factory: Callable[[], Any]) -> nn.Module:
+    """Call code of the user's that makes a module; ArtefactError, saying where, as `built` does."""
     try:
-        with torch.random.fork_rng(devices=[]):  # building layers draws from the global generator: the caller's is kept
-            module = factory()
+        module = factory()
     except (Exception, SystemExit) as error:
-        raise ArtefactError(f"model.factory = {name!r}: raised {type(error).__name__}: {error}") from error
+        raise ArtefactError(f"{where}: raised {type(error).__name__}: {error}") from error
     if not isinstance(module, nn.Module):
-        raise ArtefactError(f"model.factory = {name!r}: returned a {type(module).__name__}; want a torch.nn.Module")
+        raise ArtefactError(f"{where}: returned a {type(module).__name__}; want a torch.nn.Module")
     return module
 
 

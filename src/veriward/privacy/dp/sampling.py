@@ -106,15 +106,8 @@ class Fixed:
 
 
 @dataclass(frozen=True)
-class Shuffled:
-    """Whole batches of a newly shuffled epoch; what is left over sits the epoch out. Zero-out: the number of rows is public.
-
-    An epoch, also one that was broken off, costs one Gaussian without amplification: see `events.shuffled`.
-    Raises SettingsError for a batch that is not between 1 and rows, and for data of another number of rows.
-
-    >>> Shuffled(100, rows=1050).span, Shuffled(100, rows=1050).event(4.0, 21).dp.count  # 10 steps an epoch: 3 epochs
-    (10, 3)
-    """
+class _Epochs:
+    """Whole batches of epochs in which each row comes at most once."""
 
     batch: int
     rows: int
@@ -131,6 +124,18 @@ class Shuffled:
     def span(self) -> int:
         """Steps of an epoch."""
         return self.rows // self.batch
+
+
+@dataclass(frozen=True)
+class Shuffled(_Epochs):
+    """Whole batches of a newly shuffled epoch; what is left over sits the epoch out. Zero-out: the number of rows is public.
+
+    An epoch, also one that was broken off, costs one Gaussian without amplification: see `events.shuffled`.
+    Raises SettingsError for a batch that is not between 1 and rows, and for data of another number of rows.
+
+    >>> Shuffled(100, rows=1050).span, Shuffled(100, rows=1050).event(4.0, 21).dp.count  # 10 steps an epoch: 3 epochs
+    (10, 3)
+    """
 
     def batches(self, rows: int, source: Source) -> Iterator[Tensor]:
         """Yield batches, see `Sampler`; starts with a new epoch."""
@@ -145,7 +150,7 @@ class Shuffled:
 
 
 @dataclass(frozen=True)
-class Cyclic:
+class Cyclic(_Epochs):
     """Whole batches in one order, shuffled once: a row comes back after exactly `span` steps. Zero-out, rows are public.
 
     For noise that is correlated over steps (`ftrl`), whose cost depends on how far apart a row's steps lie. What is left
@@ -155,22 +160,6 @@ class Cyclic:
     >>> Cyclic(100, rows=1000).span, Cyclic(100, rows=1000).event(4.0, 21).dp.count  # 10 steps an epoch: 3 epochs
     (10, 3)
     """
-
-    batch: int
-    rows: int
-
-    def __post_init__(self) -> None:
-        _check_batch(self.batch, self.rows)
-
-    @property
-    def divisor(self) -> float:
-        """The batch."""
-        return float(self.batch)
-
-    @property
-    def span(self) -> int:
-        """Steps of an epoch."""
-        return self.rows // self.batch
 
     def batches(self, rows: int, source: Source) -> Iterator[Tensor]:
         """Yield batches, see `Sampler`; draws once."""
