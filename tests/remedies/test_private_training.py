@@ -298,3 +298,35 @@ def test_a_second_process_in_the_same_folder_is_refused(tmp_path: Path) -> None:
         with pytest.raises(PrivacyError, match="another process"):
             train(home, **ASKED)
     train(home, **ASKED)
+
+
+def test_terms_of_which_nothing_is_paid_yet_may_be_corrected(tmp_path: Path) -> None:
+    home = write(tmp_path, SUBJECT.replace("net:build", "net:normed"))
+    with pytest.raises(ModelError, match="BatchNorm1d"):
+        train(home, **ASKED)
+    train(home, **ASKED, fix=True)
+
+    account = tmp_path / "shop.ledger"
+    with pytest.raises(BudgetExceeded):
+        train(home, epsilon=9.0, delta=1e-4, fix=True, account=account, budget=0.5, out=tmp_path / "other")
+    found = train(home, epsilon=0.2, delta=1e-4, fix=True, account=account, out=tmp_path / "other")
+    assert found.record["terms"]["steps_executed"] == found.plan.steps
+
+
+@pytest.mark.parametrize("gone", [["plan.json", "checkpoint.safetensors"], ["training.ledger", "checkpoint.safetensors"]])
+def test_what_was_spent_is_not_forgotten_with_a_part_of_the_folder(tmp_path: Path, gone: list[str]) -> None:
+    home = write(tmp_path)
+    holder = train(home, **ASKED).holder
+    for name in gone:
+        (holder / name).unlink()
+    with pytest.raises(PrivacyError, match="plan is gone|forgets what was spent"):
+        train(home, **ASKED)
+
+
+def test_a_training_stays_with_the_ledger_that_it_began_with(tmp_path: Path) -> None:
+    home, account = write(tmp_path), tmp_path / "shop.ledger"
+    train(home, **ASKED, account=account, budget=9.0)
+    train(home, **ASKED, out=tmp_path / "own")
+    for options in ({}, {"account": account, "out": tmp_path / "own"}):
+        with pytest.raises(PrivacyError, match="forgets what was spent"):
+            train(home, **ASKED, **options)  # type: ignore[arg-type]

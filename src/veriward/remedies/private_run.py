@@ -82,9 +82,9 @@ class Run:
         Raises SettingsError where the folder holds a training of other terms, BudgetExceeded where the account refuses: the
         checkpoint then stands as the last paid step left it.
         """
+        self.checked(recipe, rows)  # before there is anything in the folder that a corrected call would have to agree with
         with self.opened(self.plan.event(self.plan.steps)) as (ledger, name), seeded(self.seed):
             training = self._training(recipe, rows)
-            training.check()
             charged = _charged(ledger, name, training.terms.span)
             self._resume(training, charged)
             self._go_on(training, ledger, name, charged, watch)
@@ -99,7 +99,7 @@ class Run:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with _alone(self.folder), self._ledger(event) as ledger:
-            yield ledger, _agreed(self)
+            yield ledger, _agreed(self, ledger)
 
     def checked(self, recipe: Steps, rows: Rows) -> None:
         """Refuse what cannot be trained, before anything is charged."""
@@ -134,11 +134,21 @@ class Run:
         )
 
     def _ledger(self, event: Event) -> Ledger:
-        """Open the account that was named, or the training's own: it counts, and holds twice what the plan costs."""
+        """Open the account that was named, or the training's own: it counts, and holds twice what the plan costs.
+
+        Raises PrivacyError for another ledger than the one that the folder's training began with.
+        """
+        own, began = self.folder / COUNTED, (self.folder / AGREED).exists()
+        path = self.account or own
+        if (began and not path.exists()) or (self.account is not None and own.exists()):
+            raise PrivacyError(
+                f"{self.folder}: its training is charged to another ledger than {path}, or that one is gone; want the ledger "
+                f"that was charged: a restored or replaced one forgets what was spent"
+            )
         if self.account is not None:
             made = (self.budget, self.plan.delta) if self.budget is not None and not self.account.exists() else None
             return Ledger(self.account, made, data=self.data, relation=self.plan.relation, unit=self.plan.unit)
-        return _own_ledger(self.folder / COUNTED, self.plan, event, self.data)
+        return _own_ledger(own, self.plan, event, self.data, began=began)
 
     def _resume(self, training: PrivateTraining, charged: int) -> None:
         kept = self.folder / KEPT
@@ -179,8 +189,8 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _agreed(run: Run) -> str:
-    """Return what the ledger calls this training; a folder that holds another one is refused."""
+def _agreed(run: Run, ledger: Ledger) -> str:
+    """Return what the ledger calls this training; a folder that holds another one, of which a step is paid, is refused."""
     file, ours = (
         run.folder / AGREED,
         {"plan": run.plan.plain(), "seed": run.seed, "data": run.data, "how": dict(run.how)},
@@ -188,12 +198,13 @@ def _agreed(run: Run) -> str:
     if file.exists():
         kept = json.loads(file.read_text(encoding="utf-8"))
         changed = [key for key in ours if kept.get(key) != ours[key]]
-        if changed:
+        if not changed:
+            return str(kept["name"])
+        if (run.folder / KEPT).exists() or any(entry.what == kept.get("name") for entry in ledger.entries()):
             raise SettingsError(
                 f"{run.folder}: holds a training of other terms ({_difference(kept, ours, changed[0])}); finish it with the "
                 f"terms it began with, or start anew with --fresh, which spends again"
             )
-        return str(kept["name"])
     name = f"training {secrets.token_hex(8)}"
     written(file, {**ours, "name": name})
     return name
@@ -208,11 +219,28 @@ def _difference(kept: dict[str, Any], ours: dict[str, Any], key: str) -> str:
     return f"{name} {str(before.get(name))[:40]} then, {str(ours[key].get(name))[:40]} now"
 
 
-def _own_ledger(path: Path, plan: PrivatePlan, event: Event, data: str) -> Ledger:
-    """Open the training's own ledger, which counts its steps. Its budget is generous: the plan is what limits it."""
-    if path.exists():
+def _own_ledger(path: Path, plan: PrivatePlan, event: Event, data: str, *, began: bool) -> Ledger:
+    """Open the training's own ledger, which counts its steps. Its budget is generous: the plan is what limits it.
+
+    One to which nothing was charged yet is made anew: the terms may have changed. Raises PrivacyError for one that was
+    charged for a training that the folder no longer knows.
+    """
+    made = (_generous(plan, event), plan.delta)
+    if not path.exists():
+        return Ledger(path, made, data=data, plan=event)
+    kept = Ledger(path)
+    if entries := kept.entries():
+        kept.close()
+        if not began:
+            raise PrivacyError(
+                f"{path}: was charged for {entries[0].what}, whose plan is gone; want the folder as it was, or start anew with "
+                f"--fresh, which spends again"
+            )
         return Ledger(path, data=data)
-    return Ledger(path, (_generous(plan, event), plan.delta), data=data, plan=event)
+    kept.close()
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
+    return Ledger(path, made, data=data, plan=event)
 
 
 def _generous(plan: PrivatePlan, event: Event) -> float:
