@@ -313,13 +313,15 @@ def test_terms_of_which_nothing_is_paid_yet_may_be_corrected(tmp_path: Path) -> 
     assert found.record["terms"]["steps_executed"] == found.plan.steps
 
 
-@pytest.mark.parametrize("gone", [["plan.json", "checkpoint.safetensors"], ["training.ledger", "checkpoint.safetensors"]])
+@pytest.mark.parametrize(
+    "gone", [["plan.json", "checkpoint.safetensors"], ["training.ledger", "checkpoint.safetensors"]]
+)
 def test_what_was_spent_is_not_forgotten_with_a_part_of_the_folder(tmp_path: Path, gone: list[str]) -> None:
     home = write(tmp_path)
     holder = train(home, **ASKED).holder
     for name in gone:
         (holder / name).unlink()
-    with pytest.raises(PrivacyError, match="plan is gone|forgets what was spent"):
+    with pytest.raises(VeriwardError, match=r"plan is gone|not beside it|forgets what was spent"):
         train(home, **ASKED)
 
 
@@ -330,3 +332,111 @@ def test_a_training_stays_with_the_ledger_that_it_began_with(tmp_path: Path) -> 
     for options in ({}, {"account": account, "out": tmp_path / "own"}):
         with pytest.raises(PrivacyError, match="forgets what was spent"):
             train(home, **ASKED, **options)  # type: ignore[arg-type]
+
+
+def test_rows_that_are_trained_on_measure_nothing(tmp_path: Path) -> None:
+    """Accuracy on the training rows would be told without noise."""
+    found = train(write(tmp_path, SUBJECT.replace("data/test.csv", "data/train.csv")), **ASKED)
+    assert found.accuracy is None and "accuracy" not in found.record
+    assert "data.test_trained_on" in [each.code for each in found.holder_notes]
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber"])
+def test_whole_numbers_under_a_loss_of_regression_are_values(tmp_path: Path, loss: str) -> None:
+    home = write(
+        tmp_path, SUBJECT.replace('classes = ["no", "yes"]\n', "").replace('"adam"', f'"adam"\nloss = "{loss}"')
+    )
+    for name in ("train", "test"):
+        file = home / f"data/{name}.csv"
+        file.write_text(file.read_text().replace(",yes", ",170").replace(",no", ",120"))
+    (home / "net.py").write_text("from torch import nn\ndef build():\n    return nn.Linear(4, 1)\n")
+    found = train(home, **ASKED)
+    assert (Subject.load(found.folder).task, found.accuracy) == ("regression", None)
+
+
+def test_one_probability_above_a_half_is_the_second_class(tmp_path: Path) -> None:
+    text = SUBJECT.replace("logits", "probabilities").replace('"adam"', '"adam"\nloss = "nll"')
+    home = write(tmp_path, text)
+    (home / "net.py").write_text(
+        "from torch import nn\ndef build():\n    return nn.Sequential(nn.Linear(4, 1), nn.Sigmoid())\n"
+    )
+    found = train(home, **ASKED)
+    assert found.accuracy is not None and found.accuracy.value > 0.7
+
+
+def test_a_folder_that_was_left_half_written_is_written_again(tmp_path: Path) -> None:
+    home = write(tmp_path)
+    first = train(home, **ASKED)
+    (first.folder / "privacy.json").unlink()
+    again = train(home, **ASKED)
+    assert (again.finished.new_steps, again.record["model"]) == (0, first.record["model"])
+
+
+def test_a_private_model_whose_costs_are_gone_is_not_trained_again(tmp_path: Path) -> None:
+    import shutil
+
+    home = write(tmp_path)
+    shutil.rmtree(train(home, **ASKED).holder)
+    with pytest.raises(SettingsError, match="is not beside it"):
+        train(home, **ASKED)
+
+
+def test_written_again_a_record_that_says_the_same_keeps_its_time(tmp_path: Path) -> None:
+    home = write(tmp_path)
+    record = train(home, **ASKED).folder / "privacy.json"
+    record.write_text(record.read_text().replace('"time": "2', '"time": "1'))
+    before = record.read_text()
+    train(home, **ASKED)
+    assert record.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "told"),
+    [
+        ({"learning_rate": 1e308}, SettingsError, "recipe.optimiser"),
+        ({"learning_rate": 1e38}, SettingsError, "recipe.optimiser"),
+        ({"rows": 10**12}, SettingsError, "fewer epochs"),
+        ({"out": "/"}, SettingsError, "another --out"),
+    ],
+)
+def test_values_beyond_what_numbers_hold_are_one_error(
+    tmp_path: Path, options: dict[str, Any], kind: type[VeriwardError], told: str
+) -> None:
+    with pytest.raises(kind, match=told):
+        train(write(tmp_path), **ASKED, **options)
+
+
+def test_weights_that_are_no_numbers_are_no_model(tmp_path: Path) -> None:
+    home = write(tmp_path, SUBJECT.replace('"adam"', '"sgd"'))
+    with pytest.raises(ModelError, match="not finite"):
+        train(home, **ASKED, learning_rate=1e38, clip=1e15)
+
+
+def test_a_folder_is_named_from_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = write(tmp_path / "home")
+    (tmp_path / "new").mkdir()
+    monkeypatch.chdir(tmp_path / "new")
+    found = train(home, **ASKED, out=".")
+    assert (found.folder, found.holder) == (tmp_path / "new", tmp_path / "new.holder")
+
+
+KEEPING = """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.kept = nn.Parameter(nn.Linear(4, 1).weight[0].detach().clone(), requires_grad=False)
+        self.head = nn.Linear(4, 2)
+    def forward(self, x):
+        self.kept.data = x.detach().reshape(-1, 4)[0]
+        return self.head(x)
+def build():
+    return Net()
+"""
+
+
+def test_a_frozen_parameter_that_keeps_a_row_is_refused(tmp_path: Path) -> None:
+    home = write(tmp_path)
+    (home / "net.py").write_text(KEEPING)
+    with pytest.raises(ModelError, match="kept: a parameter that the module itself changes"):
+        train(home, **ASKED)

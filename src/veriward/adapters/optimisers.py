@@ -36,10 +36,19 @@ def named(text: str, learning_rate: float | None = None) -> Optimiser:
     kind, usual = KINDS[name]
     arguments = {"lr": usual, **arguments} | ({} if learning_rate is None else {"lr": learning_rate})
     try:
-        kind([nn.Parameter(torch.zeros(1))], **arguments)
-    except (TypeError, ValueError) as error:
+        _tried(kind([nn.Parameter(torch.zeros(1))], **arguments))
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise SettingsError(f"recipe.optimiser = {text!r}: torch refuses it ({error}); correct the arguments") from None
     return lambda parameters: kind(parameters, **arguments)
+
+
+def _tried(optimiser: torch.optim.Optimizer) -> None:
+    """Make a step: some arguments, such as a learning rate beyond float32, fail only there."""
+    for parameter in optimiser.param_groups[0]["params"]:
+        parameter.grad = torch.ones_like(parameter)
+    optimiser.step()
+    if float(optimiser.param_groups[0]["lr"]) > torch.finfo(torch.float32).max:
+        raise ValueError("lr is beyond float32")
 
 
 def _parsed(text: str) -> tuple[str, dict[str, Any]]:

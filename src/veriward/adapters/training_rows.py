@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from veriward.adapters import losses
 from veriward.adapters.agreement import check_splits
 from veriward.adapters.answers import number_labels
 from veriward.adapters.recipe import Rows
@@ -19,7 +20,11 @@ from veriward.core.subject import Subject, Task
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """Rows to train on and, where the subject has them, rows to try the model on; `classes` is empty for regression."""
+    """Rows to train on and, where the subject has them, rows to try the model on; `classes` is empty for regression.
+
+    `test` is None also where it is the training rows once more: what is measured on those is a use of them.
+    `cut`: above it a single score names the second class.
+    """
 
     train: Rows
     test: Rows | None
@@ -27,6 +32,7 @@ class TrainingRows:
     classes: tuple[Any, ...]
     most_of_one: int  # rows of the person with most of them; 1 without data.id
     notes: tuple[Note, ...]
+    cut: float = 0.0
 
 
 def training_rows(subject: Subject) -> TrainingRows:
@@ -41,13 +47,28 @@ def training_rows(subject: Subject) -> TrainingRows:
         raise DataError("data.train: the subject has no such rows; training needs them")
     if test is not None:
         check_splits(subject, train, test)
-    task = subject.task or _task(train, notes)
+    task = subject.task or _task(subject, train, notes)
     if task not in ("classification", "regression"):
         raise SettingsError(f"task = {task!r}: this version trains classification and regression")
     classes = _classes(subject, train, test, notes) if task == "classification" else ()
     made = [_rows(subject, part, task, classes, name) for name, part in (("train", train), ("test", test)) if part]
+    own = made[1] if test else None
+    if own is not None and _same(made[0], own):
+        notes.append(note("data.test_trained_on"))
+        own = None
     most = max(Counter(train.ids.tolist()).values()) if train.ids is not None else 1
-    return TrainingRows(made[0], made[1] if test else None, task, classes, most, tuple(notes))
+    return TrainingRows(made[0], own, task, classes, most, tuple(notes), _cut(subject))
+
+
+def _same(one: Rows, other: Rows) -> bool:
+    return torch.equal(one.x, other.x) and torch.equal(one.y, other.y)
+
+
+def _cut(subject: Subject) -> float:
+    """Return 0.5 for a recipe that trains probabilities, else 0, for logits."""
+    said = subject.recipe.loss if subject.recipe else None
+    chances = subject.model.output == "probabilities" if said is None else losses.named(said) is losses.negative_log
+    return 0.5 if chances else 0.0
 
 
 def _rows(subject: Subject, split: Split, task: Task, classes: tuple[Any, ...], which: str) -> Rows:
@@ -70,7 +91,13 @@ def _targets(split: Split, task: Task, classes: tuple[Any, ...], where: str) -> 
     return number_labels(split.y, classes, where)
 
 
-def _task(train: Split, notes: list[Note]) -> Task:
+def _task(subject: Subject, train: Split, notes: list[Note]) -> Task:
+    """Return the task that the recipe's loss or the model's output tells, else the one that the labels look like."""
+    loss = losses.named(subject.recipe.loss) if subject.recipe and subject.recipe.loss else None
+    if loss in (losses.squared, losses.absolute, losses.huber) or subject.model.output == "value":
+        return "regression"
+    if loss is not None:
+        return "classification"
     fractions = train.y.dtype.kind == "f" and bool((train.y != np.round(train.y)).any())
     task: Task = "regression" if fractions else "classification"
     notes.append(note("task.inferred", task=task))

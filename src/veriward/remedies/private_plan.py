@@ -147,6 +147,11 @@ def plan(
         group=said.group,
         compute=compute,
     )
+    if draft.steps > accounting.MOST_STEPS:
+        raise SettingsError(
+            f"{draft.steps:.3g} steps: {epochs} epochs of {public} rows in batches of {draft.batch_size}; want at most "
+            f"{accounting.MOST_STEPS:.0e}: fewer epochs, larger batches"
+        )
     return _calibrated(draft, said.noise_multiplier)
 
 

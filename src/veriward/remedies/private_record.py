@@ -146,6 +146,6 @@ def accuracy(module: nn.Module, rows: TrainingRows) -> Estimate | None:
     """Return the share of test rows that the new model gets right, with its exact interval; None where there are none."""
     if rows.test is None or rows.task != "classification":
         return None
-    found, n = right(module, rows.test), len(rows.test)
+    found, n = right(module, rows.test, rows.cut), len(rows.test)
     low, high = clopper_pearson(found, n)
     return Estimate("clean_accuracy", found / n, low, high, n=n, unit="row", method="Clopper-Pearson")

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from veriward.adapters.recipe import Rows, Steps, as_taken, seeded
-from veriward.core.errors import PrivacyError, SettingsError
+from veriward.core.errors import ModelError, PrivacyError, SettingsError
 from veriward.privacy.dp import checkpoint
 from veriward.privacy.dp.accountants import curve
 from veriward.privacy.dp.dp_sgd import PrivateTraining
@@ -82,12 +82,15 @@ class Run:
         Raises SettingsError where the folder holds a training of other terms, BudgetExceeded where the account refuses: the
         checkpoint then stands as the last paid step left it.
         """
-        self.checked(recipe, rows)  # before there is anything in the folder that a corrected call would have to agree with
+        self.checked(
+            recipe, rows
+        )  # before there is anything in the folder that a corrected call would have to agree with
         with self.opened(self.plan.event(self.plan.steps)) as (ledger, name), seeded(self.seed):
             training = self._training(recipe, rows)
             charged = _charged(ledger, name, training.terms.span)
             self._resume(training, charged)
             self._go_on(training, ledger, name, charged, watch)
+        _check_finite(training.module)
         new = max(0, self.plan.steps - charged)
         return Finished(training.module.eval(), training.steps, training.seen, charged > 0, new)
 
@@ -142,8 +145,8 @@ class Run:
         path = self.account or own
         if (began and not path.exists()) or (self.account is not None and own.exists()):
             raise PrivacyError(
-                f"{self.folder}: its training is charged to another ledger than {path}, or that one is gone; want the ledger "
-                f"that was charged: a restored or replaced one forgets what was spent"
+                f"{self.folder}: its training is charged to another ledger than {path}, or that one is gone; want the "
+                f"ledger that was charged: a restored or replaced one forgets what was spent"
             )
         if self.account is not None:
             made = (self.budget, self.plan.delta) if self.budget is not None and not self.account.exists() else None
@@ -174,6 +177,15 @@ class Run:
             if watch and (charged % told < block or charged == plan.steps):
                 left = (time.monotonic() - begin) / (charged - first) * (plan.steps - charged)
                 watch(Moment(charged, plan.steps, plan.spent(charged), training.seen.clip_fraction, left))
+
+
+def _check_finite(module: torch.nn.Module) -> None:
+    """Raise ModelError for weights that are no numbers; they hold noise, too, so to say so is no leak."""
+    if not all(bool(parameter.isfinite().all()) for parameter in module.parameters()):
+        raise ModelError(
+            "the trained weights are not finite: steps were too large, and the budget is spent; want a smaller learning "
+            "rate, and --fresh, which spends again"
+        )
 
 
 @contextlib.contextmanager
@@ -233,8 +245,8 @@ def _own_ledger(path: Path, plan: PrivatePlan, event: Event, data: str, *, began
         kept.close()
         if not began:
             raise PrivacyError(
-                f"{path}: was charged for {entries[0].what}, whose plan is gone; want the folder as it was, or start anew with "
-                f"--fresh, which spends again"
+                f"{path}: was charged for {entries[0].what}, whose plan is gone; want the folder as it was, or start anew "
+                f"with --fresh, which spends again"
             )
         return Ledger(path, data=data)
     kept.close()

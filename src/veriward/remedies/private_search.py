@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from veriward.adapters.recipe import Rows, Steps, seeded
 from veriward.adapters.training_rows import TrainingRows
 from veriward.core.errors import DataError, PrivacyError, SettingsError
-from veriward.core.streams import Stream
 from veriward.privacy.dp.events import Event
 from veriward.privacy.dp.ledger import Ledger
-from veriward.privacy.dp.noise import SecureSource
+from veriward.privacy.dp.noise import SecureSource, Source
 from veriward.privacy.dp.search import SearchPlan, Trainings, plan_all, plan_public, plan_random, search
 from veriward.privacy.dp.terms import Seen
 from veriward.remedies.private_plan import PrivatePlan
@@ -138,7 +138,7 @@ def _search(
     rows: TrainingRows, grid: tuple[Candidate, ...], make: Callable[[Candidate], Steps], watch: Watch | None,
 ) -> None:  # fmt: skip
     """Charge, train the candidates, choose one, and keep its weights."""
-    train, held_out = _split(rows.train, found.kind, run.seed)
+    train, held_out = _split(rows.train, found.kind, SecureSource())
     scored = rows.test if found.kind == "public" else held_out
     assert scored is not None
     tried: list[Finished] = []
@@ -152,7 +152,9 @@ def _search(
     run.checked(make(grid[0]), train)
     ledger.charge(event, name, distance=found.distance)
     with seeded(run.seed):
-        result = search(found, grid, trained, lambda number: right(tried[number].module, scored), SecureSource())
+        result = search(
+            found, grid, trained, lambda number: right(tried[number].module, scored, rows.cut), SecureSource()
+        )
     assert result.model is not None and result.best is not None
     _keep(run.folder, tried[result.model], result.best)
 
@@ -163,11 +165,14 @@ def chosen(agreed: PrivatePlan, candidate: Candidate) -> PrivatePlan:
     return agreed if clip is None else replace(agreed, clip=clip)
 
 
-def _split(rows: Rows, kind: str, seed: int) -> tuple[Rows, Rows | None]:
-    """Return rows to train on and rows to score on, by a coin for each place; none are held out if the choice is public."""
+def _split(rows: Rows, kind: str, source: Source) -> tuple[Rows, Rows | None]:
+    """Return rows to train on and rows to score on; none are held out if the choice is public.
+
+    By a secret coin for each row: were it fixed for each place, a row more or less would move all that come after it.
+    """
     if kind == "public":
         return rows, None
-    coins = Stream.of(seed, "search held out").uniform(torch.arange(len(rows)), (1,))[:, 0] < HELD_OUT
+    coins = torch.from_numpy(source.bits(len(rows)) < np.uint64(int(HELD_OUT * 2**64)))
     if not 0 < int(coins.sum()) < len(rows):
         raise DataError(f"data.train: {len(rows)} rows are too few to hold some out for a search")
     return _where(rows, ~coins), _where(rows, coins)

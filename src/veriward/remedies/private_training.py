@@ -1,5 +1,7 @@
 """`vw.train`: from a subject with a recipe to one whose model was trained with differential privacy, with its record."""
 
+import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +23,7 @@ from veriward.remedies.new_folder import copy_code, write_model, write_subject
 from veriward.remedies.private_audit import audited
 from veriward.remedies.private_plan import PrivatePlan, plan
 from veriward.remedies.private_record import RECORD, accuracy, changes, holder_notes, public_notes, record
-from veriward.remedies.private_run import Finished, Run, Watch, written
+from veriward.remedies.private_run import AGREED, Finished, Run, Watch, written
 from veriward.remedies.private_search import Candidate, Searched, candidates, searched
 
 SUFFIX, HOLDER = "-private", ".holder"
@@ -81,7 +83,7 @@ def train(
     subject = subject if isinstance(subject, Subject) else Subject.load(subject)
     given = _stepwise(subject)
     folder, holder = places(subject, out)
-    _check_free(folder)
+    _check_free(folder, holder)
     rows = training_rows(subject)
     grid = candidates(search) if search is not None else ()
     if grid and options.get("noise_multiplier"):
@@ -141,15 +143,24 @@ def _rate(given: Recipe, candidate: Candidate, options: Mapping[str, Any]) -> fl
 
 def places(subject: Subject, out: Path | str | None = None) -> tuple[Path, Path]:
     """Return the folder of the new subject, and the one beside it that the data holder keeps."""
-    folder = Path(out) if out is not None else subject.folder / f"{subject.name}{SUFFIX}"
+    folder = Path(os.path.abspath(out)) if out is not None else subject.folder / f"{subject.name}{SUFFIX}"
+    if not folder.name:
+        raise SettingsError(f"{folder}: has no folder beside it for what is not handed out; choose another --out")
     return folder, folder.with_name(folder.name + HOLDER)
 
 
-def _check_free(folder: Path) -> None:
-    """Refuse to mix a new subject with what is no work of ours."""
+def _check_free(folder: Path, holder: Path) -> None:
+    """Refuse to mix a new subject with what is no work of ours, and to train once more where that cannot be counted."""
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f"{folder}: a file, not a folder; choose another --out")
-    if folder.exists() and any(folder.iterdir()) and not (folder / RECORD).exists():
+    if (holder / AGREED).exists() or not folder.exists():
+        return
+    if (folder / RECORD).exists():
+        raise SettingsError(
+            f"{folder}: holds a private model, and {holder.name}, which counts what it cost, is not beside it; put it back, "
+            f"or start anew with --fresh, which spends again"
+        )
+    if any(folder.iterdir()):
         raise SettingsError(f"{folder}: holds other files; choose another --out")
 
 
@@ -202,12 +213,23 @@ def _written(
         found["accuracy"] = {key: getattr(score, key) for key in ("value", "low", "high", "confidence", "n", "method")}
     if audit is not None:
         found["audit"] = audit
+    _as_before(found, folder / RECORD)
     written(folder / RECORD, found)
     counts = {"rows_seen": finished.seen.rows, "clipped": finished.seen.clipped, "zeroed": finished.seen.bad}
     written(run.folder / "counts.json", counts)
     write_subject(subject, folder, changes(subject, rows, agreed, model, rate))
     mine = holder_notes(rows, agreed)
     return PrivateModel(Subject.load(folder), folder, run.folder, agreed, found, finished, score, notes, mine)
+
+
+def _as_before(found: dict[str, Any], path: Path) -> None:
+    """Keep the time of a record that says the same, so that a seal on it holds."""
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if {**found, "time": before["time"]} == before:
+            found["time"] = before["time"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return
 
 
 def _shape(rows: TrainingRows, module: nn.Module) -> Tensor:

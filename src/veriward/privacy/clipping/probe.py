@@ -89,6 +89,7 @@ def _twin(module: nn.Module) -> nn.Module:
 def _compare(twin: nn.Module, loss: Loss, x: Tensor, y: Tensor, tolerance: float) -> bool:
     """Say whether the network has to be mapped as a whole; raises ModelError for gradients that are not the rows' own."""
     _refuse_memory(twin, x)
+    before = _totals(twin)
     try:
         (ours, losses), whole = _engine(twin, loss, x, y, False), False
     except NeedsWhole:
@@ -106,7 +107,18 @@ def _compare(twin: nn.Module, loss: Loss, x: Tensor, y: Tensor, tolerance: float
             "rows, a loss divided by the batch): per-row gradients are undefined; let each row's loss come from it alone"
         )
     _agree({name: r[keep] for name, r in ours.items()}, {name: r[keep] for name, r in alone.items()}, tolerance)
+    changed = [name for name, total in _totals(twin).items() if total != before[name]]
+    if changed:
+        raise ModelError(
+            f"{some(changed)}: a parameter that the module itself changes when it is called, and no noise covers that; "
+            "leave it to the optimiser"
+        )
     return whole
+
+
+def _totals(twin: nn.Module) -> dict[str, str]:
+    """Return a number for each parameter that tells whether it was changed, without a copy of it."""
+    return {name: f"{float(p.detach().double().sum())}" for name, p in twin.named_parameters()}
 
 
 def _refuse_memory(twin: nn.Module, x: Tensor) -> None:
