@@ -440,3 +440,35 @@ def test_a_frozen_parameter_that_keeps_a_row_is_refused(tmp_path: Path) -> None:
     (home / "net.py").write_text(KEEPING)
     with pytest.raises(ModelError, match="kept: a parameter that the module itself changes"):
         train(home, **ASKED)
+
+
+def test_code_of_the_user_that_fails_is_one_error(tmp_path: Path) -> None:
+    home = write(tmp_path, SUBJECT.replace('"adam"', '"adam"\nloss = "net:wrong"'))
+    with (home / "net.py").open("a") as file:
+        file.write("\ndef wrong(output, y):\n    raise KeyError('weights')\n")
+    with pytest.raises(ModelError, match="KeyError: 'weights'"):
+        train(home, **ASKED)
+
+
+def test_texts_are_no_values(tmp_path: Path) -> None:
+    home = write(tmp_path, SUBJECT.replace('"adam"', '"adam"\nloss = "mse"'))
+    with pytest.raises(DataError, match="labels are texts"):
+        train(home, **ASKED)
+
+
+@pytest.mark.parametrize(
+    "line", ["from layers_a.blocks import new", "from layers_b import new", "from layers_c import blocks"]
+)
+def test_the_code_that_is_handed_out_is_complete(tmp_path: Path, line: str) -> None:
+    home = write(tmp_path)
+    for package, init in (("a", ""), ("b", "from .blocks import new\n"), ("c", "")):
+        (home / f"layers_{package}").mkdir()
+        (home / f"layers_{package}/__init__.py").write_text(init)
+        (home / f"layers_{package}/blocks.py").write_text(
+            "from torch import nn\ndef new():\n    return nn.Linear(4, 2)\n"
+        )
+    name = line.split()[1].split(".")[0]
+    called = "blocks.new" if line.endswith("blocks") else "new"
+    (home / "net.py").write_text(f"{line}\ndef build():\n    return {called}()\n")
+    found = train(home, **ASKED)
+    assert sorted(path.name for path in (found.folder / name).iterdir()) == ["__init__.py", "blocks.py"]

@@ -87,6 +87,10 @@ def _numbers(subject: Subject, x: Any) -> Tensor:
 
 def _targets(split: Split, task: Task, classes: tuple[Any, ...], where: str) -> Tensor:
     if task == "regression":
+        if split.y.dtype.kind not in "fiub":
+            raise DataError(
+                f"{where}: labels are texts; a regression needs numbers: name a loss of classes, or another label"
+            )
         return torch.as_tensor(split.y.astype(np.float32))
     return number_labels(split.y, classes, where)
 

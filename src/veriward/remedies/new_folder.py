@@ -97,17 +97,33 @@ def _with_imports(files: list[Path], folder: Path) -> list[Path]:
     found = dict.fromkeys(files)
     for file in (queue := list(found)):
         for name in _imported(file):
-            beside = folder.joinpath(*name.split(".")).with_suffix(".py")
-            if beside.is_file() and beside not in found:
-                found[beside] = None
-                queue.append(beside)
+            for beside in _beside(file, name, folder):
+                if beside not in found:
+                    found[beside] = None
+                    queue.append(beside)
     return list(found)
 
 
+def _beside(file: Path, name: str, folder: Path) -> list[Path]:
+    """Return the files of the folder that importing a name runs: packages on the way to it, and the module itself."""
+    start = file.parent if name.startswith(".") else folder
+    parts = name.strip(".").split(".")
+    steps = [start.joinpath(*parts[: end + 1]) for end in range(len(parts))]
+    files = [each / "__init__.py" for each in steps] + [steps[-1].with_suffix(".py")]
+    return [each for each in files if each.is_file() and each.resolve().is_relative_to(folder.resolve())]
+
+
 def _imported(file: Path) -> list[str]:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    plain = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-    return plain + [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    """Return what a file imports, as it is written; whatever `from` takes out of a module may be a module itself."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level < 2:  # deeper ones leave the package
+            start = "." * node.level + (node.module or "")
+            names += [start] if node.module else []
+            names += [f"{start}{'.' if node.module else ''}{alias.name}" for alias in node.names if alias.name != "*"]
+    return names
 
 
 def _from(folder: Path, path: Path) -> str:
