@@ -467,7 +467,7 @@ def test_the_code_that_is_handed_out_is_complete(tmp_path: Path, line: str) -> N
         (home / f"layers_{package}/blocks.py").write_text(
             "from torch import nn\ndef new():\n    return nn.Linear(4, 2)\n"
         )
-    name = line.split()[1].split(".")[0]
+    name = line.split()[1].split(".", maxsplit=1)[0]
     called = "blocks.new" if line.endswith("blocks") else "new"
     (home / "net.py").write_text(f"{line}\ndef build():\n    return {called}()\n")
     found = train(home, **ASKED)
