@@ -22,6 +22,7 @@ from veriward.core.errors import (
 from veriward.core.subject import Recipe, Subject
 from veriward.privacy.dp import Ledger, epsilon
 from veriward.remedies.private_plan import plan
+from veriward.remedies.private_run import Moment
 from veriward.remedies.private_training import PrivateModel, places, train
 
 from .folders import SUBJECT, write
@@ -177,6 +178,24 @@ def test_correlated_noise_costs_less_where_rows_come_often_and_is_charged_whole(
     found = train(write(tmp_path), **ASKED, mechanism="banded")
     with Ledger(found.holder / "training.ledger") as ledger:
         assert [entry.count for entry in ledger.entries()] == [1]
+
+
+@pytest.mark.parametrize(("mechanism", "left"), [("gaussian", 32), ("banded", 2)])
+def test_interrupted_a_training_goes_on_where_its_noise_allows_it(mechanism: str, left: int, tmp_path: Path) -> None:
+    """Correlated noise of the past is secret and in no checkpoint: it cannot be taken up again, and is paid for."""
+
+    def stop(moment: Moment) -> None:
+        if moment.steps == 2:
+            raise KeyboardInterrupt
+
+    home = write(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train(home, **ASKED, mechanism=mechanism, watch=stop)
+    found = train(home, **ASKED, mechanism=mechanism)
+    assert (found.record["terms"]["steps_executed"], found.plan.steps) == (left, 32)
+    assert found.record["claim"]["epsilon"] == 2.0
+    lost = [n["values"] for n in found.record["notes"] if n["code"] == "privacy.lost_steps"]
+    assert lost == ([] if left == 32 else [{"lost": 30, "steps": 32}])
 
 
 def test_options_overrule_the_private_recipe_which_overrules_the_recipe() -> None:
