@@ -22,6 +22,7 @@ from veriward.core.errors import (
 from veriward.core.subject import Recipe, Subject
 from veriward.privacy.dp import Ledger, epsilon
 from veriward.remedies.private_plan import plan
+from veriward.remedies.private_run import Moment
 from veriward.remedies.private_training import PrivateModel, places, train
 
 from .folders import SUBJECT, write
@@ -136,6 +137,65 @@ def test_rows_of_one_person_together_cost_more() -> None:
     alone, together = (plan(RECIPE, data_rows=410, group=group, **ASKED) for group in (1, 3))
     assert together.noise_multiplier > 1.5 * alone.noise_multiplier
     assert together.unit == "3 rows together"
+
+
+@pytest.mark.parametrize("mechanism", ["laplace", "tree", "banded"])
+def test_every_mechanism_keeps_epsilon_and_trains(mechanism: str, tmp_path: Path) -> None:
+    found = train(write(tmp_path), epsilon=20.0, delta=1e-4, mechanism=mechanism, epochs=2)
+    assert 19.9 < found.record["accounted"]["epsilon"] <= 20.0
+    terms = found.record["terms"]
+    assert terms["noise"] == mechanism
+    assert terms["sampling"] == ("poisson" if mechanism == "laplace" else "cyclic")
+    assert terms["steps_executed"] == found.plan.steps == 16
+    again = Subject.load(found.folder).recipe
+    assert again is not None
+    assert plan(again, data_rows=400, epsilon=20.0, delta=1e-4).noise_multiplier == found.plan.noise_multiplier
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"mechanism": "banded", "sampling": "shuffled"}, "batches in one order"),
+        ({"mechanism": "tree", "rows": 500}, "batches in one order"),
+        ({"mechanism": "laplace", "group": 2}, "no bound for groups"),
+        ({"mechanism": "banded", "clip": "adaptive"}, "a clip that stays"),
+        ({"mechanism": "laplace", "sampling": "fixed"}, "no bound is known here for Laplace"),
+        ({"mechanism": "uniform"}, "mechanism"),
+    ],
+)
+def test_mechanisms_refuse_what_they_have_no_bound_for(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        plan(RECIPE, data_rows=410, **ASKED, **options)
+
+
+def test_correlated_noise_costs_less_where_rows_come_often_and_is_charged_whole(tmp_path: Path) -> None:
+    recipe = Recipe(build="net:build", epochs=20, batch_size=100)
+    shuffled, banded = (
+        plan(recipe, data_rows=1000, **ASKED, **more) for more in ({"sampling": "shuffled"}, {"mechanism": "banded"})
+    )
+    assert banded.noise_multiplier > shuffled.noise_multiplier  # per step; in the sum of steps it cancels
+    assert (banded.span, banded.interval) == (200, 4)
+    found = train(write(tmp_path), **ASKED, mechanism="banded")
+    with Ledger(found.holder / "training.ledger") as ledger:
+        assert [entry.count for entry in ledger.entries()] == [1]
+
+
+@pytest.mark.parametrize(("mechanism", "left"), [("gaussian", 32), ("banded", 2)])
+def test_interrupted_a_training_goes_on_where_its_noise_allows_it(mechanism: str, left: int, tmp_path: Path) -> None:
+    """Correlated noise of the past is secret and in no checkpoint: it cannot be taken up again, and is paid for."""
+
+    def stop(moment: Moment) -> None:
+        if moment.steps == 2:
+            raise KeyboardInterrupt
+
+    home = write(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train(home, **ASKED, mechanism=mechanism, watch=stop)
+    found = train(home, **ASKED, mechanism=mechanism)
+    assert (found.record["terms"]["steps_executed"], found.plan.steps) == (left, 32)
+    assert found.record["claim"]["epsilon"] == 2.0
+    lost = [n["values"] for n in found.record["notes"] if n["code"] == "privacy.lost_steps"]
+    assert lost == ([] if left == 32 else [{"lost": 30, "steps": 32}])
 
 
 def test_options_overrule_the_private_recipe_which_overrules_the_recipe() -> None:

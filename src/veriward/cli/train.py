@@ -35,6 +35,7 @@ def train(
     learning_rate: float | None = typer.Option(None, help="Default: the recipe's."),
     sampling: str | None = typer.Option(None, help="How batches are drawn: poisson, shuffled, fixed or full."),
     clip: str | None = typer.Option(None, help="A norm, automatic or adaptive; default: automatic."),
+    mechanism: str | None = typer.Option(None, help="gaussian, laplace, or for one order of batches tree or banded."),
     noise: float | None = typer.Option(None, help="Noise multiplier; default: the least that epsilon allows."),
     group: int | None = typer.Option(None, help="Rows of one person, protected together."),
     ledger: Path | None = typer.Option(
@@ -97,6 +98,7 @@ def train(
         learning_rate=learning_rate,
         clip=_clip(clip),
         noise_multiplier=noise,
+        mechanism=mechanism,
         group=group,
     )
     _tell(found, words, seal, json=json)

@@ -183,6 +183,7 @@ class PrivateRecipe(Section):
     epochs: int | None = Field(default=None, gt=0)
     learning_rate: Positive | None = None
     clip: Positive | Literal["automatic", "adaptive"] | None = None
+    mechanism: Literal["gaussian", "laplace", "tree", "banded"] = "gaussian"  # tree, banded: DP-FTRL
     noise_multiplier: Positive | None = None  # else the smallest that epsilon allows
     group: int = Field(default=1, gt=0)  # rows of one person that are protected together
 

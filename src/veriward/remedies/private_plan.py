@@ -9,11 +9,17 @@ from veriward.core.errors import SettingsError
 from veriward.core.subject import PrivateRecipe, Recipe
 from veriward.privacy.clipping.rules import Adaptive, Automatic, Flat, Rule
 from veriward.privacy.dp import accounting
+from veriward.privacy.dp.accountants import epsilon_at
 from veriward.privacy.dp.bounds import check_delta, check_positive
+from veriward.privacy.dp.calibrate import smallest
 from veriward.privacy.dp.events import Event
+from veriward.privacy.dp.ftrl import BandedNoise, TreeNoise
 from veriward.privacy.dp.relation import Relation
-from veriward.privacy.dp.sampling import Fixed, Full, Poisson, Sampler, Shuffled
+from veriward.privacy.dp.sampling import Cyclic, Fixed, Full, Poisson, Sampler, Shuffled
+from veriward.privacy.dp.step_noise import GaussianNoise, LaplaceNoise, StepNoise
 
+CORRELATED = ("tree", "banded")  # noise whose steps cancel each other: all of them are one charge
+MOST_BANDS = 64  # copies of the parameters that banded noise may keep
 COMPUTE = ("exact", "bfloat16")
 CHECKPOINTS = 50  # of a training, about: what a killed one may lose is a fiftieth
 MOST_LOST = 50  # steps between two checkpoints at most
@@ -39,6 +45,7 @@ class PrivatePlan:
     relation: Relation
     group: int = 1
     compute: str = "exact"
+    mechanism: str = "gaussian"
 
     @property
     def rate(self) -> float:
@@ -61,10 +68,15 @@ class PrivatePlan:
         return "row" if self.group == 1 else f"{self.group} rows together"
 
     @property
+    def span(self) -> int:
+        """Steps that one charge covers: an epoch of shuffled batches, the whole of noise that is correlated over steps."""
+        return self.noise.span(self.sampler)
+
+    @property
     def interval(self) -> int:
         """Steps from one checkpoint to the next: whole epochs where those are what is charged."""
-        span = self.sampler.span
-        return max(span, min(self.steps // CHECKPOINTS, MOST_LOST) // span * span)
+        least = 1 if self.mechanism in CORRELATED else self.span
+        return max(least, min(self.steps // CHECKPOINTS, MOST_LOST) // least * least)
 
     @property
     def sampler(self) -> Sampler:
@@ -73,29 +85,43 @@ class PrivatePlan:
             return Poisson(self.rate)
         if self.sampling == "full":
             return Full()
-        return (Shuffled if self.sampling == "shuffled" else Fixed)(self.batch_size, rows=self.rows)
+        kinds: dict[str, type[Shuffled | Fixed | Cyclic]] = {"shuffled": Shuffled, "fixed": Fixed, "cyclic": Cyclic}
+        return kinds[self.sampling](self.batch_size, rows=self.rows)
+
+    @property
+    def noise(self) -> StepNoise:
+        """What a step adds."""
+        if self.mechanism == "banded":
+            return BandedNoise(self.steps, bands=min(self.steps, self.sampler.span, MOST_BANDS))
+        if self.mechanism == "tree":
+            return TreeNoise(self.steps)
+        return LaplaceNoise() if self.mechanism == "laplace" else GaussianNoise()
 
     @property
     def rule(self) -> Rule:
         """How rows are clipped."""
+        order = self.noise.order
         if self.clip == "automatic":
-            return Automatic()
-        return Adaptive(1.0) if self.clip == "adaptive" else Flat(float(self.clip))
+            return Automatic(order=order)
+        return Adaptive(1.0) if self.clip == "adaptive" else Flat(float(self.clip), order=order)
 
     def event(self, steps: int) -> Event:
         """Return what `steps` steps cost, under the plan's relation alone."""
-        found = accounting.training(
-            noise_multiplier=self.noise_multiplier,
-            sampling_rate=self.rate,
-            steps=steps,
-            sampling=self.sampling,
-            group=self.group,
-        )
+        if self.mechanism == "gaussian":
+            found = accounting.training(
+                noise_multiplier=self.noise_multiplier,
+                sampling_rate=self.rate,
+                steps=steps,
+                sampling=self.sampling,
+                group=self.group,
+            )
+        else:
+            found = self.noise.event(self.sampler, self.noise_multiplier, steps)
         return replace(found, relations=(self.relation,))
 
-    def spent(self, steps: int) -> float:
-        """Return the epsilon of `steps` steps at the plan's delta; 0 for none."""
-        return accounting.composed([self.event(steps)], delta=self.delta, accountant=self.accountant) if steps else 0.0
+    def spent(self, steps: int, *, coarse: int = 1) -> float:
+        """Return the epsilon of `steps` steps at the plan's delta, 0 for none; `coarse` is quicker and looser."""
+        return epsilon_at(self.event(steps), self.delta, self.accountant, coarse=coarse) if steps else 0.0
 
     def plain(self) -> dict[str, Any]:
         """Return the plan as plain data for JSON."""
@@ -133,12 +159,13 @@ def plan(
         )
     batch = min(said.batch_size or recipe.batch_size or BATCH, public)
     epochs = said.epochs or recipe.epochs or EPOCHS
+    _check_mechanism(said)
     draft = PrivatePlan(
-        sampling=said.sampling,
+        sampling="cyclic" if said.mechanism in CORRELATED else said.sampling,
         rows=public,
         batch_size=public if said.sampling == "full" else batch,
         epochs=epochs,
-        steps=_steps(said.sampling, public, batch, epochs),
+        steps=_steps("shuffled" if said.mechanism in CORRELATED else said.sampling, public, batch, epochs),
         clip=said.clip or "automatic",
         noise_multiplier=said.noise_multiplier or 1.0,
         epsilon=epsilon,
@@ -146,6 +173,7 @@ def plan(
         relation=_relation(said),
         group=said.group,
         compute=compute,
+        mechanism=said.mechanism,
     )
     if draft.steps > accounting.MOST_STEPS:
         raise SettingsError(
@@ -168,6 +196,21 @@ def _said(recipe: Recipe, options: dict[str, Any]) -> PrivateRecipe:
         raise SettingsError(explain("recipe.private", error, PrivateRecipe)) from None
 
 
+def _check_mechanism(said: PrivateRecipe) -> None:
+    """Raise SettingsError for settings that a mechanism has no use for."""
+    name = said.mechanism
+    if name in CORRELATED and (said.sampling != "poisson" or said.rows is not None):
+        raise SettingsError(
+            f"mechanism = {name!r}: takes batches in one order, and their rows as public; leave sampling and rows out"
+        )
+    if name != "gaussian" and said.group > 1:
+        raise SettingsError(
+            f"mechanism = {name!r} with group = {said.group}: no bound for groups is known; use gaussian"
+        )
+    if name != "gaussian" and said.clip == "adaptive":
+        raise SettingsError(f"mechanism = {name!r}: needs a clip that stays; want a norm, or automatic")
+
+
 def _steps(sampling: str, rows: int, batch: int, epochs: float) -> int:
     if sampling == "full":
         return math.ceil(epochs)
@@ -177,6 +220,8 @@ def _steps(sampling: str, rows: int, batch: int, epochs: float) -> int:
 
 
 def _relation(said: PrivateRecipe) -> Relation:
+    if said.mechanism in CORRELATED:
+        return Relation.ZERO_OUT
     if said.sampling == "fixed":
         return Relation.REPLACE
     declared = said.rows is not None and said.sampling in ("poisson", "full")
@@ -185,14 +230,10 @@ def _relation(said: PrivateRecipe) -> Relation:
 
 def _calibrated(draft: PrivatePlan, given: float | None) -> PrivatePlan:
     """Return the plan with its noise: the one given, if it keeps epsilon, else the smallest that does."""
-    sigma = given or accounting.noise_multiplier(
-        epsilon=draft.epsilon,
-        sampling_rate=draft.rate,
-        steps=draft.steps,
-        delta=draft.delta,
-        sampling=draft.sampling,
-        accountant=draft.accountant,
-        group=draft.group,
+    sigma = given or smallest(
+        draft.epsilon,
+        rough=lambda sigma: replace(draft, noise_multiplier=sigma).spent(draft.steps, coarse=8),
+        exact=lambda sigma: replace(draft, noise_multiplier=sigma).spent(draft.steps),
     )
     made = replace(draft, noise_multiplier=sigma)
     spent = made.spent(made.steps)

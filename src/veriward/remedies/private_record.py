@@ -102,7 +102,7 @@ def _terms(agreed: PrivatePlan, finished: Finished, seed: int) -> dict[str, Any]
         "steps_executed": finished.steps,
         "clip": agreed.clip,
         "sensitivity": agreed.rule.sensitivity,
-        "noise": "gaussian",
+        "noise": agreed.mechanism,
         "noise_multiplier": agreed.noise_multiplier,
         "source": "cryptographic",
         "compute": agreed.compute,
@@ -115,7 +115,8 @@ def changes(
 ) -> dict[str, Any]:
     """Return what is new in the new subject.toml: the model, its claims, and the terms it was trained under."""
     private = {
-        "sampling": agreed.sampling,
+        "sampling": agreed.sampling if agreed.sampling != "cyclic" else None,
+        "mechanism": agreed.mechanism,
         "rows": agreed.rows if agreed.relation.value == "add-or-remove-one" else None,
         "batch_size": agreed.batch_size if agreed.sampling != "full" else None,
         "epochs": int(agreed.epochs),

@@ -129,6 +129,7 @@ class Run:
             sampler=self.plan.sampler,
             clip=self.plan.rule,
             noise_multiplier=self.plan.noise_multiplier,
+            noise=self.plan.noise,
             divisor=self.plan.divisor,
             optimiser=recipe.optimise(module),
             source=SecureSource(),
@@ -166,17 +167,20 @@ class Run:
 
     def _go_on(self, training: PrivateTraining, ledger: Ledger, name: str, charged: int, watch: Watch | None) -> None:
         plan, span = self.plan, training.terms.span
-        step, begin, first = plan.event(span), time.monotonic(), charged
+        step, begin, first, done = plan.event(span), time.monotonic(), charged, charged
         told = max(plan.interval, plan.steps // TOLD)
-        while charged < plan.steps:
-            block = min(plan.interval, plan.steps - charged)
-            ledger.charge(step, name, count=-(-block // span))
+        while done < plan.steps:
+            if done == charged:
+                count = -(-min(plan.interval, plan.steps - charged) // span)
+                ledger.charge(step, name, count=count)
+                charged += count * span
+            block = min(plan.interval, charged - done)
             training.run(block)
-            charged += block
+            done += block
             checkpoint.save(training, self.folder / KEPT)
-            if watch and (charged % told < block or charged == plan.steps):
-                left = (time.monotonic() - begin) / (charged - first) * (plan.steps - charged)
-                watch(Moment(charged, plan.steps, plan.spent(charged), training.seen.clip_fraction, left))
+            if watch and (done % told < block or done == plan.steps):
+                left = (time.monotonic() - begin) / (done - first) * (plan.steps - done)
+                watch(Moment(done, plan.steps, plan.spent(charged), training.seen.clip_fraction, left))
 
 
 def _check_finite(module: torch.nn.Module) -> None:

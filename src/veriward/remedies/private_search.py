@@ -92,6 +92,8 @@ def planned(agreed: PrivatePlan, count: int, way: str) -> tuple[SearchPlan, Even
     """
     if way not in WAYS:
         raise SettingsError(f"search_by = {way!r}: want one of {', '.join(WAYS)}")
+    if agreed.mechanism != "gaussian":
+        raise SettingsError(f"mechanism = {agreed.mechanism!r}: a search accounts for gaussian noise alone")
     if agreed.sampling not in ("poisson", "full"):
         raise SettingsError(f"sampling = {agreed.sampling!r}: a search holds rows out, so want poisson or full")
     each = Trainings(agreed.steps, agreed.rate, agreed.sampling, agreed.group)

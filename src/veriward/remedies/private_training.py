@@ -95,6 +95,10 @@ def train(
     recipe = make({})
     told = _delta(subject, delta)
     agreed = plan(given, data_rows=len(rows.train), epsilon=epsilon, delta=told, compute=compute, **options)
+    if audit and agreed.mechanism != "gaussian":
+        raise SettingsError(
+            f"mechanism = {agreed.mechanism!r}: the audit knows gaussian noise alone; leave --audit out"
+        )
     prints = fingerprints(subject, parts=("train", "recipe"))
     how = {
         "recipe": prints["recipe"],
