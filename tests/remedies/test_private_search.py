@@ -4,13 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from veriward.adapters.recipe import Rows
 from veriward.core.errors import DataError, PrivacyError, SettingsError
 from veriward.core.subject import Recipe, Subject
-from veriward.privacy.dp import Ledger, composed, noise_multiplier
+from veriward.privacy.dp import Ledger, SecureSource, composed, noise_multiplier
 from veriward.privacy.dp.event_json import from_dict
 from veriward.remedies.private_plan import plan
-from veriward.remedies.private_search import candidates, planned
+from veriward.remedies.private_search import _split, candidates, planned
 from veriward.remedies.private_training import train
 
 from .folders import SUBJECT, write
@@ -135,3 +137,13 @@ def test_the_audit_stands_in_the_record_and_reads_no_training_row(tmp_path: Path
     assert audits[0]["verdict"] == "holds"
     assert 0 < audits[0]["lower"] < audits[0]["claimed"] <= 3.0
     assert (audits[0]["canaries"], audits[0]["replay"], audits[0]["source"]) == (5000, [], "simulation")
+
+
+def test_which_rows_are_held_out_is_secret_and_depends_on_no_place() -> None:
+    """Coins that were fixed for each place would move with a row that is added or removed, and hold out other rows."""
+    rows = Rows(torch.arange(200.0)[:, None], torch.zeros(200))
+    found = [_split(rows, "all", SecureSource()) for _ in range(2)]
+    kept = [set(train.x[:, 0].tolist()) for train, _ in found]
+    assert kept[0] != kept[1]
+    for train, held_out in found:
+        assert held_out is not None and len(train) + len(held_out) == 200

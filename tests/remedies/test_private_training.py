@@ -21,6 +21,7 @@ from veriward.core.errors import (
 )
 from veriward.core.subject import Recipe, Subject
 from veriward.privacy.dp import Ledger, epsilon
+from veriward.remedies import private_run
 from veriward.remedies.private_plan import plan
 from veriward.remedies.private_run import Moment
 from veriward.remedies.private_training import PrivateModel, places, train
@@ -532,3 +533,22 @@ def test_the_code_that_is_handed_out_is_complete(tmp_path: Path, line: str) -> N
     (home / "net.py").write_text(f"{line}\ndef build():\n    return {called}()\n")
     found = train(home, **ASKED)
     assert sorted(path.name for path in (found.folder / name).iterdir()) == ["__init__.py", "blocks.py"]
+
+
+def test_a_full_disk_is_one_error_and_the_training_goes_on_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, left = write(tmp_path), [9]
+    real = private_run.checkpoint.save
+
+    def save(*words: Any) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(28, "No space left on device")
+        real(*words)
+
+    monkeypatch.setattr(private_run.checkpoint, "save", save)
+    with pytest.raises(ArtefactError, match="No space left on device"):
+        train(home, **ASKED)
+    found = train(home, **ASKED)
+    assert (found.plan.steps, found.record["terms"]["steps_executed"]) == (32, 31)  # the step that was lost stays paid

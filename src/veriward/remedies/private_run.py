@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from veriward.adapters.recipe import Rows, Steps, as_taken, seeded
-from veriward.core.errors import ModelError, PrivacyError, SettingsError
+from veriward.core.errors import ArtefactError, ModelError, PrivacyError, SettingsError
 from veriward.privacy.dp import checkpoint
 from veriward.privacy.dp.accountants import curve
 from veriward.privacy.dp.dp_sgd import PrivateTraining
@@ -82,9 +82,7 @@ class Run:
         Raises SettingsError where the folder holds a training of other terms, BudgetExceeded where the account refuses: the
         checkpoint then stands as the last paid step left it.
         """
-        self.checked(
-            recipe, rows
-        )  # before there is anything in the folder that a corrected call would have to agree with
+        self.checked(recipe, rows)  # first: a refused call leaves nothing that a corrected one has to agree with
         with self.opened(self.plan.event(self.plan.steps)) as (ledger, name), seeded(self.seed):
             training = self._training(recipe, rows)
             charged = _charged(ledger, name, training.terms.span)
@@ -177,10 +175,23 @@ class Run:
             block = min(plan.interval, charged - done)
             training.run(block)
             done += block
-            checkpoint.save(training, self.folder / KEPT)
+            with _on_disk(self.folder / KEPT):
+                checkpoint.save(training, self.folder / KEPT)
             if watch and (done % told < block or done == plan.steps):
                 left = (time.monotonic() - begin) / (done - first) * (plan.steps - done)
                 watch(Moment(done, plan.steps, plan.spent(charged), training.seen.clip_fraction, left))
+
+
+@contextlib.contextmanager
+def _on_disk(path: Path) -> Iterator[None]:
+    """Tell a full or read-only disk as what it is, and no crash of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise ArtefactError(
+            f"{path}: cannot be written ({error.strerror}); what was charged stays charged: make room, and run the same "
+            f"command again"
+        ) from error
 
 
 def _check_finite(module: torch.nn.Module) -> None:
@@ -276,7 +287,7 @@ def _charged(ledger: Ledger, name: str, span: int) -> int:
 def written(path: Path, values: dict[str, Any]) -> None:
     """Write JSON so that the file is there whole or not at all, also after a power cut."""
     part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
+    with _on_disk(path), part.open("w", encoding="utf-8") as file:
         file.write(json.dumps(values, ensure_ascii=False, indent=1) + "\n")
         file.flush()
         os.fsync(file.fileno())
