@@ -143,7 +143,7 @@ def test_which_rows_are_held_out_is_secret_and_depends_on_no_place() -> None:
     """Coins that were fixed for each place would move with a row that is added or removed, and hold out other rows."""
     rows = Rows(torch.arange(200.0)[:, None], torch.zeros(200))
     found = [_split(rows, "all", SecureSource()) for _ in range(2)]
-    kept = [set(train.x[:, 0].tolist()) for train, _ in found]
+    kept = [set(part.x[:, 0].tolist()) for part, _ in found]
     assert kept[0] != kept[1]
-    for train, held_out in found:
-        assert held_out is not None and len(train) + len(held_out) == 200
+    for part, held_out in found:
+        assert held_out is not None and len(part) + len(held_out) == 200
