@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from veriward.privacy.clipping import Adaptive, Automatic, Flat, PerLayer, PerRow, Rule
 from veriward.privacy.clipping.gradients import gradients
-from veriward.privacy.clipping.held import Rows
+from veriward.privacy.clipping.held import Rows, square_of
 from veriward.privacy.clipping.outer import Outer
 
 # torch says once that an even kernel under padding="same" copies its input
@@ -184,6 +184,12 @@ def test_a_unit_that_rounding_turns_off_takes_its_gradient_along() -> None:
         for name, row in rows.items():
             torch.testing.assert_close(found[name], row[0], rtol=1e-6, atol=0)
         assert float(found["1.bias"]) == on
+
+
+def test_the_norm_of_a_long_row_is_not_too_small() -> None:
+    """torch's norm of four million numbers loses 1e-4 in float32: as much as the slack allows a row in all."""
+    rows = STREAM.child("long").normal(torch.arange(2), (1 << 22,)).float()
+    torch.testing.assert_close(square_of(rows).double(), rows.double().square().sum(1), rtol=1e-6, atol=0)
 
 
 def test_bfloat16_computes_and_float32_bounds() -> None:
