@@ -5,9 +5,10 @@ noise (a cipher's keystream; ours alone). opacus comes from this interpreter, or
 (`OPACUS=/path/python`); without it the peers are named as missing. Every contender has a process of its own; the same
 interpreter of torch makes the same weights and rows. Memory is the peak of two whole steps over what the process held
 before them, without gradients, in runs of its own that give freed memory back at once. Equality is that of norms and
-clipped sums with a loop over single rows in float64.
+clipped sums with a loop over single rows in float64, in which ReLU and max pooling decide as they do on the batch.
 """
 
+import math
 import os
 import statistics
 import subprocess
@@ -24,6 +25,7 @@ ROUNDS = 5
 SECONDS = 0.15  # of a contender's turn, in whole steps
 PEERS = ("hooks", "ghost", "ew")
 TASKS = {"clip": ("plain", "ours", *PEERS), "step": ("plain", "ours", "production", *PEERS)}
+KINK = 1e-9  # relative difference of a row's norm in float64 that no rounding explains
 NOTHING = 1e-6  # of the largest sum of all: a parameter below has no gradient but rounding (a softmax hides key biases)
 Row = dict[str, Any]
 
@@ -92,23 +94,40 @@ def timed(work: str, task: str, folder: Path) -> Row:
 
 
 def compared(work: str, folder: Path, names: list[str]) -> Row:
-    """Return how far norms and clipped sums are from those of the loop: the largest relative errors."""
-    Runner("loop", work, "clip", folder).close()
-    exact = torch.load(folder / f"{work}-loop.pt")
-    largest = max(float(v.abs().max()) for v in exact["sums"].values())
-    counted = [k for k, v in exact["sums"].items() if float(v.abs().max()) > NOTHING * largest]
-    found: Row = {"no_gradient": sorted(set(exact["sums"]) - set(counted))}
-    for name in names:
-        one = torch.load(folder / f"{work}-{name}.pt")
-        found[name] = {"sums": max(_off(one["sums"][k], exact["sums"][k]) for k in counted)}
-        if one["norms"] is not None:
-            found[name]["norms"] = float((one["norms"].double() / exact["norms"] - 1).abs().max())
+    """Return how far norms and clipped sums are from those of the loop that decides as the batch does; "free": from the
+    loop that decides by itself. `single` is the loop in float32. `kinked`: rows that the two loops disagree about.
+    """
+    for name in ("loop", "held", "single"):
+        Runner(name, work, "clip", folder).close()
+    free, held, *others = [torch.load(folder / f"{work}-{name}.pt") for name in ("loop", "held", "single", *names)]
+    found: Row = {"kinked": int(((free["norms"] / held["norms"] - 1).abs() > KINK).sum()), "no_gradient": _none(held)}
+    for name, one in zip(("single", *names), others, strict=True):
+        found[name] = {**_off(one, held), "free": _off(one, free)}
     return found
 
 
-def _off(given: torch.Tensor, exact: torch.Tensor) -> float:
-    """Return the largest difference in units of the parameter's largest sum."""
-    return float((given.view_as(exact).double() - exact).abs().max() / exact.abs().max())
+def _none(exact: Row) -> list[str]:
+    """Return the parameters whose exact sums are nothing but rounding."""
+    largest = max(float(v.abs().max()) for v in exact["sums"].values())
+    return sorted(name for name, v in exact["sums"].items() if float(v.abs().max()) <= NOTHING * largest)
+
+
+def _off(given: Row, exact: Row) -> Row:
+    """Return relative errors: of the whole clipped sum in L2, the worst of a parameter's in units of its largest entry,
+    and the worst of a norm.
+    """
+    sums, skip = exact["sums"], _none(exact)
+    errors = {name: given["sums"][name].view_as(v).double() - v for name, v in sums.items()}
+    whole = math.sqrt(sum(float(e.square().sum()) for e in errors.values()))
+    found: Row = {
+        "whole": whole / math.sqrt(sum(float(v.square().sum()) for v in sums.values())),
+        "parameter": max(
+            float(e.abs().max() / sums[name].abs().max()) for name, e in errors.items() if name not in skip
+        ),
+    }
+    if given["norms"] is not None:
+        found["norms"] = float((given["norms"].double() / exact["norms"] - 1).abs().max())
+    return {name: float(f"{value:.3g}") for name, value in found.items()}
 
 
 def memory(work: str, folder: Path, names: list[str]) -> Row:

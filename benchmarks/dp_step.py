@@ -12,9 +12,11 @@ import contextlib
 import gc
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -115,23 +117,72 @@ def plain(net: nn.Module, x: Tensor, y: Tensor, task: str) -> Made:
     return step, optimiser.zero_grad
 
 
-def loop(net: nn.Module, x: Tensor, y: Tensor, task: str) -> Made:
-    """Take one row after the other, in float64: what the others are compared with."""
-    net.double()
-    x = x.double() if x.is_floating_point() else x
+Decided = list[Tensor]  # by ReLU: which units are on; by max pooling: which entry it took; in the order of the calls
 
-    def step() -> Found:
-        norms, sums = [], {name: torch.zeros_like(p) for name, p in net.named_parameters()}
-        for i in range(len(x)):
-            net.zero_grad()
-            loss(net(x[i : i + 1]), y[i : i + 1]).sum().backward()
-            grads = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
-            norms.append(torch.stack([g.norm() for g in grads.values()]).norm())
-            for name, g in grads.items():
-                sums[name] += g * min(1.0, CLIP / float(norms[-1]))
-        return torch.stack(norms), sums
 
-    return step, net.zero_grad
+def decided(net: nn.Module, x: Tensor) -> Decided:
+    """Return what every ReLU and max pooling decides about the rows of x, as one batch."""
+    found: Decided = []
+    pool = functional.max_pool2d
+
+    def relu(z: Tensor, inplace: bool = False) -> Tensor:
+        found.append(z > 0)
+        return z * found[-1]
+
+    def pooled(z: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        out, place = pool(z, *args, **{**kwargs, "return_indices": True})
+        found.append(place)
+        return out
+
+    with torch.no_grad(), mock.patch.multiple(functional, relu=relu, max_pool2d=pooled):
+        net(x)
+    return found
+
+
+@contextlib.contextmanager
+def held(found: Decided, row: int) -> Iterator[None]:
+    """Let ReLU and max pooling decide about a batch of one as they did about the row numbered `row`."""
+    places = iter(found)
+
+    def relu(z: Tensor, inplace: bool = False) -> Tensor:
+        return z * next(places)[row : row + 1]
+
+    def pooled(z: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        place = next(places)[row : row + 1]
+        return z.flatten(2).gather(2, place.flatten(2)).view(place.shape)
+
+    with mock.patch.multiple(functional, relu=relu, max_pool2d=pooled):
+        yield
+
+
+def loop(dtype: torch.dtype, hold: bool) -> Callable[[nn.Module, Tensor, Tensor, str], Made]:
+    """Return the maker of a loop that takes one row after the other: what the others are compared with.
+
+    A unit within rounding of zero may be on in float32 and off in float64, with all that flows through it: no rounding
+    error of a gradient, but the gradient of another piece of the network. `hold`: decide as the batch in float32 does.
+    """
+
+    def make(net: nn.Module, x: Tensor, y: Tensor, task: str) -> Made:
+        found = decided(net, x)
+        net.to(dtype)
+        x = x.to(dtype) if x.is_floating_point() else x
+
+        @cache
+        def step() -> Found:
+            norms, sums = [], {name: torch.zeros_like(p) for name, p in net.named_parameters()}
+            for i in range(len(x)):
+                net.zero_grad()
+                with held(found, i) if hold else contextlib.nullcontext():
+                    loss(net(x[i : i + 1]), y[i : i + 1]).sum().backward()
+                grads = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+                norms.append(torch.stack([g.norm() for g in grads.values()]).norm())
+                for name, g in grads.items():
+                    sums[name] += g * min(1.0, CLIP / float(norms[-1]))
+            return torch.stack(norms), sums
+
+        return step, net.zero_grad
+
+    return make
 
 
 class TorchNoise:
@@ -215,7 +266,9 @@ def peer(mode: str) -> Callable[[nn.Module, Tensor, Tensor, str], Made]:
 
 
 CONTENDERS = {
-    "loop": loop,
+    "loop": loop(torch.float64, hold=False),
+    "held": loop(torch.float64, hold=True),
+    "single": loop(torch.float32, hold=True),
     "plain": plain,
     "ours": ours("simulation"),
     "production": ours("production"),

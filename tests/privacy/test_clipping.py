@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from veriward.privacy.clipping import Adaptive, Automatic, Flat, PerLayer, PerRow, Rule
 from veriward.privacy.clipping.gradients import gradients
-from veriward.privacy.clipping.held import Rows
+from veriward.privacy.clipping.held import Rows, square_of
 from veriward.privacy.clipping.outer import Outer
 
 # torch says once that an even kernel under padding="same" copies its input
@@ -170,6 +170,26 @@ def test_a_ghost_norm_that_rounding_has_eaten_is_written_out() -> None:
     torch.testing.assert_close(
         found.double(), exact, rtol=1e-3, atol=0
     )  # 1 - (1 + 1e-4) in float32 has this many digits
+
+
+def test_a_unit_that_rounding_turns_off_takes_its_gradient_along() -> None:
+    """(1 + 2^-12)^2 - (1 + 2^-11) is 2^-24 in float64 and 0 in float32: another piece of the network, no rounding error."""
+    x, y = torch.tensor([[1 + 2.0**-12]], dtype=torch.float64), torch.zeros(1)
+    for dtype, on in ((torch.float64, 1.0), (torch.float32, 0.0)):
+        net = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1)).to(dtype)
+        for parameter, value in zip(net.parameters(), (1 + 2.0**-12, 1.0, -1 - 2.0**-11, 1.0, 0.0), strict=True):
+            nn.init.constant_(parameter, value)
+        rows = loop(net, lambda out, _: out[:, 0], x.to(dtype), y)
+        found = PerRow(net, lambda out, _: out[:, 0]).clipped(x.to(dtype), y, 1e9).sums
+        for name, row in rows.items():
+            torch.testing.assert_close(found[name], row[0], rtol=1e-6, atol=0)
+        assert float(found["1.bias"]) == on
+
+
+def test_the_norm_of_a_long_row_is_not_too_small() -> None:
+    """torch's norm of four million numbers loses 1e-4 in float32: as much as the slack allows a row in all."""
+    rows = STREAM.child("long").normal(torch.arange(2), (1 << 22,)).float()
+    torch.testing.assert_close(square_of(rows).double(), rows.double().square().sum(1), rtol=1e-6, atol=0)
 
 
 def test_bfloat16_computes_and_float32_bounds() -> None:
