@@ -24,10 +24,10 @@ BROKEN = 1  # our own trainer does not keep what it claims
 
 @app.command()
 def train(
-    subject: Path = typer.Argument(..., help="A subject.toml with a [recipe], or its folder.", metavar="SUBJECT"),
+    subject: Path = typer.Argument(..., help="A subject.toml with a recipe, or its folder.", metavar="SUBJECT"),
     private: bool = typer.Option(False, "--private", help="With differential privacy (DP-SGD)."),
     epsilon: float | None = typer.Option(None, help="What the training may cost; smaller protects more."),
-    delta: float | None = typer.Option(None, help="Well below 1/rows; default: that of [claims]."),
+    delta: float | None = typer.Option(None, help="Well below 1/rows; default: the one claimed."),
     out: Path | None = typer.Option(None, help="The new subject's folder; default: NAME-private.", metavar="FOLDER"),
     rows: int | None = typer.Option(None, help="About how many training rows, as anybody may know; hides the number."),
     batch_size: int | None = typer.Option(None, help="Rows in a batch, on average; default: the recipe's."),
