@@ -204,3 +204,9 @@ def test_every_stage_of_the_bar_has_a_word() -> None:
     }
     lacking = sorted(stages - set(Catalogue.load("zh").terms["stage"]))
     assert lacking == [], "add to [term.stage] of reports/catalogues/en/cli.toml and zh/cli.toml"
+
+
+def test_arguments_tell_their_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    _, printed, _ = call(capsys, "assess", "--help")
+    assert "A subject.toml, or its folder." in printed

@@ -2,6 +2,7 @@
 text, put in before the command line runs. What click says itself goes the same way: it asks gettext, without a catalogue.
 """
 
+import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ PANELS = {  # constants of typer.rich_utils, which draws the help
 
 def translated(command: "click.Command", language: str) -> "click.Command":
     """Return the command with every help text of its own and below in the language; changed in place."""
+    for each in below(command):
+        _tell_arguments(each)
     if language != "zh":
         return command
     said = _texts("help")
@@ -35,6 +38,14 @@ def translated(command: "click.Command", language: str) -> "click.Command":
             if text:
                 parameter.help = said.get(text, text)
     return command
+
+
+def _tell_arguments(command: "click.Command") -> None:
+    """Give arguments their help again: click 8.5 has a field of that name, which typer 0.20 leaves empty."""
+    declared = inspect.signature(command.callback).parameters if command.callback else {}
+    for parameter in command.params:
+        if parameter.name in declared and getattr(parameter, "help", "") is None:
+            parameter.help = getattr(declared[parameter.name].default, "help", None)
 
 
 def below(command: "click.Command") -> "Iterator[click.Command]":
