@@ -92,6 +92,7 @@ def test_fresh_renames_and_spends_again(tmp_path: Path, capsys: pytest.CaptureFi
         ((*ASKED, "--clip", "tight"), "clip"),
         ((*ASKED, "--no-code"), "--no-code forbids"),
         ((*ASKED, "--ledger", "none.ledger"), "no ledger there"),
+        ((*ASKED, "--seal", "none.key"), "none.key"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(

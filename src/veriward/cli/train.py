@@ -4,7 +4,7 @@ import json as json_module
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -63,18 +63,21 @@ def train(
 ) -> int:
     """Train the recipe privately and write model, claims, record and statement. Run it again to go on."""
     from veriward.core.subject import Subject
-    from veriward.remedies.private_training import places
     from veriward.remedies.private_training import train as run
     from veriward.reports.catalogue import Catalogue
 
     words, described = Catalogue.load(language(lang)), Subject.load(subject)
     if not private or epsilon is None:
         raise SettingsError("train: this version trains privately; want --private --epsilon 3 --delta 1e-5")
-    folder, holder = places(described, out)
-    if fresh:
-        _set_aside(folder, holder)
-    if not no_code:
-        _announce(described, words)
+    _prepare(described, words, out, seal, fresh=fresh, code=not no_code)
+    terms: dict[str, Any] = {
+        "sampling": sampling,
+        "rows": rows,
+        "batch_size": batch_size,
+        "epochs": epochs,
+        "group": group,
+    }
+    terms |= {"learning_rate": learning_rate, "clip": _clip(clip), "mechanism": mechanism, "noise_multiplier": noise}
     found = run(
         described,
         epsilon=epsilon,
@@ -87,22 +90,29 @@ def train(
         budget=budget,
         fix=fix,
         code=not no_code,
-        watch=_Teller(words),
         search=search,
         search_by=search_by,
         audit=audit,
-        sampling=sampling,
-        rows=rows,
-        batch_size=batch_size,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        clip=_clip(clip),
-        noise_multiplier=noise,
-        mechanism=mechanism,
-        group=group,
+        watch=_Teller(words),
+        **terms,
     )
     _tell(found, words, seal, json=json)
     return BROKEN if found.record.get("audit", {}).get("verdict") == "broken" else 0
+
+
+def _prepare(
+    subject: "Subject", words: "Catalogue", out: Path | None, seal: Path | None, *, fresh: bool, code: bool
+) -> None:
+    """Do what comes before a training: read the key that seals, rename what was there, name the code that will run."""
+    from veriward.core.keys import read_private
+    from veriward.remedies.private_training import places
+
+    if seal is not None:
+        read_private(seal)  # a key that cannot be read shows now, not after hours
+    if fresh:
+        _set_aside(*places(subject, out))
+    if code:
+        _announce(subject, words)
 
 
 def _short(path: Path) -> str:
