@@ -177,7 +177,7 @@ def _fit(phi: Array, chosen: Array, variance: str, shape: Shape) -> _Normal:
 
 def _usable(covariance: Array, mean: Array) -> Array:
     """Return which rows have a spread in every direction, and one above what rounding makes of equal phi, (rows,) bool."""
-    usable: Array = np.isfinite(covariance).all((1, 2))
+    usable = np.asarray(np.isfinite(covariance).all((1, 2)))
     usable &= np.trace(covariance, axis1=1, axis2=2) > (ROUNDING**2 * mean**2).sum(-1)
     rank = np.linalg.matrix_rank(covariance[usable], hermitian=True)
     usable[usable] = rank == covariance.shape[-1]

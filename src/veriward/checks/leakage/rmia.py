@@ -17,9 +17,9 @@ Array = np.ndarray[Any, Any]
 def rmia(ratio_x: Array, ratio_z: Array, *, gamma: float = 1.0) -> Scores:
     """Return the share of population rows z whose ratio a row's own exceeds by more than a factor of gamma.
 
-    `ratio_x` (n,) and `ratio_z` (m,), at least 0: Pr(row | model) / Pr(row). By sorting, in O((n + m) log m), and equal to
-    comparing all pairs, ratio_x / ratio_z > gamma, to the last bit. z whose ratio is NaN do not count; x whose ratio is
-    NaN, or all x without any z, have none. Raises SettingsError unless gamma is a positive number.
+    `ratio_x` (n,) and `ratio_z` (m,), at least 0: Pr(row | model) / Pr(row). By sorting, in O((n + m) log(n + m)), and
+    equal to comparing all pairs, ratio_x / ratio_z > gamma, to the last bit. z whose ratio is NaN do not count; x whose
+    ratio is NaN, or all x without any z, have no score. Raises SettingsError unless gamma is a positive number.
 
     >>> rmia(np.array([1.0, 2.0, 4.0]), np.array([1.0, 2.0, 2.0, 3.0])).values  # ties do not count
     array([0.  , 0.25, 1.  ])
@@ -33,7 +33,8 @@ def rmia(ratio_x: Array, ratio_z: Array, *, gamma: float = 1.0) -> Scores:
     if not len(distinct):
         return Scores(np.full(len(x), np.nan))
     below = np.concatenate([[0], np.cumsum(counts)])
-    share = below[_exceeded(x, distinct, gamma)] / below[-1]
+    share, order = np.empty(len(x)), np.argsort(x)  # the places of sorted values are found several times faster
+    share[order] = below[_exceeded(x[order], distinct, gamma)] / below[-1]
     return Scores(np.where(np.isnan(x), np.nan, share))
 
 
