@@ -45,6 +45,35 @@ def estimates(members: Array, non_members: Array, at: Mapping[str, Any] | None =
     return tuple(found)
 
 
+def held_out(members: Array, non_members: Array, first: Array, rate: float) -> tuple[Estimate, Estimate]:
+    """Return the realised false positive rate and the true one, with the threshold set on one part of the non-members.
+
+    `first` (non_members,) bool: the rows that set the threshold, drawn without regard to the scores; the rest measure it.
+    Both rates are exact (Clopper-Pearson) for that threshold. It need not meet `rate`: the realised one says how near it
+    came. Not estimable below 10 / rate non-members, without members, or where either part is empty.
+
+    >>> scores = np.arange(100.0)
+    >>> fpr, tpr = held_out(scores + 80, scores, scores % 2 == 0, 0.1)  # above 88
+    >>> fpr.value, fpr.n, tpr.value
+    (0.12, 50, 0.91)
+    """
+    from veriward.checks.leakage.roc import at_threshold, threshold
+
+    at, rest = {"fpr": rate}, non_members[~first]
+    if not min(len(members), len(rest), first.sum()) or not _enough(len(non_members), rate):
+        few = note("leakage.too_few_non_members", n=len(non_members), wanted=round(10 / rate))
+        why = note("estimate.no_rows") if _enough(len(non_members), rate) else few
+        return (
+            not_estimable("realised_fpr", why, at=at, unit="share of non-members", n=len(non_members)),
+            not_estimable("tpr_at_fpr", why, at=at, bound="lower", unit="share of members", n=len(non_members)),
+        )
+    point = at_threshold(members, rest, threshold(non_members[first], rate))
+    return (
+        proportion("realised_fpr", point.false_alarms, point.non_members, at=at, unit="share of non-members"),
+        proportion("tpr_at_fpr", point.hits, point.members, at=at, bound="lower", unit="share of members"),
+    )
+
+
 def from_labels(members: Array, non_members: Array) -> tuple[Estimate, ...]:
     """Return what decisions alone give away: who is right is called a member (Yeom et al., 2018, section 3.1).
 
