@@ -100,7 +100,7 @@ def test_a_refused_step_stops_both_and_is_counted_by_none(tmp_path: Path) -> Non
 def test_what_fails_in_one_process_fails_in_both(tmp_path: Path) -> None:
     first, second = run("fails", tmp_path)
     assert str(first["said"]).startswith("PrivacyError")
-    assert str(second["said"]).startswith("ZeroDivisionError")
+    assert "ZeroDivisionError" in str(second["said"])
     assert first["steps"] == second["steps"] == 0
     assert first["weights"] == second["weights"]
 

@@ -126,7 +126,7 @@ def test_a_batch_too_large_for_memory_is_not_drawn_anew() -> None:
     training = made(sampler=sampler)
     loss, training._engine.loss = training._engine.loss, _broken
     for _ in range(3):
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(ModelError, match="ZeroDivisionError"):
             training.step()
     training._engine.loss = loss
     training.step()
