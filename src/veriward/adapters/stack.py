@@ -99,13 +99,13 @@ def _allowed(name: str, part: nn.Module) -> None:
         raise Unstackable(f"{name} ({kind}) takes statistics over a batch; such models are trained one by one")
     if isinstance(part, _DropoutNd) and part.p > 0:
         raise Unstackable(f"{name} ({kind}) draws at random in training; such models are trained one by one")
+    if any(isinstance(p, nn.UninitializedParameter) for p in part.parameters(recurse=False)):
+        raise Unstackable(f"{name} ({kind}) has no weights before its first batch; such models are trained one by one")
     hooked = any(getattr(part, hooks) for hooks in HOOKS)
     if hooked or any(p._backward_hooks or p._post_accumulate_grad_hooks for p in part.parameters(recurse=False)):
         raise Unstackable(
             f"{name} ({kind}) has hooks, which see one model at a time; such models are trained one by one"
         )
-    if any(isinstance(p, nn.UninitializedParameter) for p in part.parameters(recurse=False)):
-        raise Unstackable(f"{name} ({kind}) has no weights before its first batch; such models are trained one by one")
 
 
 def _shapes(module: nn.Module) -> list[Any]:
@@ -195,5 +195,5 @@ def _joined(x: Tensor) -> Tensor:
 
 def _split(x: Tensor, models: int) -> Tensor:
     """(n, models * c, h, w) -> (models, n, c, h, w), a view."""
-    found: Tensor = x.unflatten(1, (models, -1))  # type: ignore[no-untyped-call]  # torch types no unflatten
+    found: Tensor = x.unflatten(1, (models, -1))
     return found.transpose(0, 1)
