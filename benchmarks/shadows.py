@@ -115,7 +115,7 @@ def off(recipe: Steps, rows: Rows, members: Tensor, one: Trained, other: Trained
 
 
 def timed(work: Work) -> dict[str, Any]:
-    """Return CPU seconds by contender, medians; ratios to the stack, the least, median and largest of the rounds; differences."""
+    """Return CPU seconds by contender, medians; ratios to the stack, least, median and largest; differences to the loop."""
     for train in CONTENDERS.values():  # kernels and threads get ready
         train(work[0], work[1], work[2][:2])
     seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}

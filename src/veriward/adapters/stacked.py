@@ -69,8 +69,9 @@ def fit_stacked(
     alike(modules)
     data = Rows(as_taken(modules[0], rows.x).to(device), rows.y.to(device))
     sets = [np.flatnonzero(m.cpu().numpy()) for m in members]
-    for group in _groups(recipe, data, modules, sets, most_bytes):
-        _train(recipe, data, [modules[i] for i in group], [sets[i] for i in group], [seeds[i] for i in group])
+    with seeded(seeds[0]):  # a stack never draws, but the user's code may try
+        for group in _groups(recipe, data, modules, sets, most_bytes):
+            _train(recipe, data, [modules[i] for i in group], [sets[i] for i in group], [seeds[i] for i in group])
     return [module.eval() for module in modules]
 
 
