@@ -350,3 +350,12 @@ def test_an_error_of_the_recipe_itself_is_told_by_the_loop() -> None:
     steps = recipe(loss=lambda o, y: losses.cross_entropy(o, y).mean())
     with pytest.raises(SettingsError, match="want one loss per row"):
         fit_many(steps, data(), drawn(), seeds=SEEDS, device="cpu")
+
+
+def test_one_model_that_hides_a_difference_is_found() -> None:
+    def build(seed: int) -> nn.Module:
+        factor = 2.0 if seed == SEEDS[-1] else 1.0  # in no parameter, and in no text of the module
+        return Own(lambda _, x: x * factor)
+
+    with pytest.raises(Unstackable, match="gradient of linear.weight"):
+        fit_stacked(recipe(build), data(), drawn(), seeds=SEEDS, device="cpu")
