@@ -10,7 +10,7 @@ from veriward.run.environment import environment
 
 NAMES = (
     *("judge", "null", "slices", "smoothing", "data_noise", "gate", "fairness", "pii", "scan", "view", "certify"),
-    *("masking", "evasion", "adult", "trees", "dp", "dp_accuracy", "dp_audit", "dp_variants"),
+    *("masking", "evasion", "adult", "trees", "dp", "dp_accuracy", "dp_audit", "dp_variants", "shadows"),
 )
 
 
