@@ -8,7 +8,7 @@ import typer
 from veriward.cli.app import app
 from veriward.cli.bar import Bar
 from veriward.cli.options import comma_separated, lang_option, language
-from veriward.cli.render import refusals, show
+from veriward.cli.render import announce_code, refusals, show
 
 if TYPE_CHECKING:
     from veriward.core.dossier import Dossier
@@ -87,5 +87,4 @@ def _announce_code(subject: Any, language: str, *, allowed: bool) -> None:
         from veriward.adapters.code import listed
         from veriward.reports.catalogue import Catalogue
 
-        files = [f"{item['file']}@{item['hash'][:4]}" for item in listed(subject)]
-        typer.echo(Catalogue.load(language).text("summary.code", code=files), err=True)
+        announce_code(listed(subject), Catalogue.load(language))

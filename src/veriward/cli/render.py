@@ -8,10 +8,20 @@ import typer
 from veriward.cli.options import LANGUAGES, painted, width
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from veriward.core.dossier import Dossier
     from veriward.core.errors import NothingApplies
+    from veriward.reports.catalogue import Catalogue
 
 DECISIVE = ("evasion.default_eps", "evasion.default_budget")
+
+
+def announce_code(files: "Sequence[Mapping[str, str]]", words: "Catalogue") -> None:
+    """Name the files of the user's that are about to run, with their hashes, before they do."""
+    if files:
+        told = [f"{item['file']}@{item['hash'][:4]}" for item in files]
+        typer.echo(words.text("summary.code", code=told), err=True)
 
 
 def show(dossier: "Dossier", lang: str, *, json: bool = False) -> int:

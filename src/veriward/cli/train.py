@@ -10,6 +10,7 @@ import typer
 
 from veriward.cli.app import app
 from veriward.cli.options import lang_option, language
+from veriward.cli.render import announce_code
 from veriward.core.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def _prepare(
     subject: "Subject", words: "Catalogue", out: Path | None, seal: Path | None, *, fresh: bool, code: bool
 ) -> None:
     """Do what comes before a training: read the key that seals, rename what was there, name the code that will run."""
+    from veriward.adapters.code import listed_recipe
     from veriward.core.keys import read_private
     from veriward.remedies.private_training import places
 
@@ -112,7 +114,7 @@ def _prepare(
     if fresh:
         _set_aside(*places(subject, out))
     if code:
-        _announce(subject, words)
+        announce_code(listed_recipe(subject), words)
 
 
 def _short(path: Path) -> str:
@@ -146,15 +148,6 @@ def _clip(text: str | None) -> float | str | None:
         return None if text is None else float(text)
     except ValueError:
         return text
-
-
-def _announce(subject: "Subject", words: "Catalogue") -> None:
-    """Name the files of the user's that are about to run, with their hashes, before they do."""
-    from veriward.adapters.code import listed_recipe
-
-    files = [f"{item['file']}@{item['hash'][:4]}" for item in listed_recipe(subject)]
-    if files:
-        typer.echo(words.text("summary.code", code=files), err=True)
 
 
 def _set_aside(*folders: Path) -> None:

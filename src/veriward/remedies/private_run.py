@@ -82,12 +82,13 @@ class Run:
         Raises SettingsError where the folder holds a training of other terms, BudgetExceeded where the account refuses: the
         checkpoint then stands as the last paid step left it.
         """
-        self.checked(recipe, rows)  # first: a refused call leaves nothing that a corrected one has to agree with
-        with self.opened(self.plan.event(self.plan.steps)) as (ledger, name), seeded(self.seed):
+        with seeded(self.seed):
             training = self._training(recipe, rows)
-            charged = _charged(ledger, name, training.terms.span)
-            self._resume(training, charged)
-            self._go_on(training, ledger, name, charged, watch)
+            training.check()  # first: a refused call leaves nothing that a corrected one has to agree with
+            with self.opened(self.plan.event(self.plan.steps)) as (ledger, name):
+                charged = _charged(ledger, name, training.terms.span)
+                self._resume(training, charged)
+                self._go_on(training, ledger, name, charged, watch)
         _check_finite(training.module)
         new = max(0, self.plan.steps - charged)
         return Finished(training.module.eval(), training.steps, training.seen, charged > 0, new)
@@ -252,22 +253,19 @@ def _own_ledger(path: Path, plan: PrivatePlan, event: Event, data: str, *, began
     One to which nothing was charged yet is made anew: the terms may have changed. Raises PrivacyError for one that was
     charged for a training that the folder no longer knows.
     """
-    made = (_generous(plan, event), plan.delta)
-    if not path.exists():
-        return Ledger(path, made, data=data, plan=event)
-    kept = Ledger(path)
-    if entries := kept.entries():
-        kept.close()
-        if not began:
+    if path.exists():
+        with Ledger(path) as kept:
+            entries = kept.entries()
+        if entries and not began:
             raise PrivacyError(
                 f"{path}: was charged for {entries[0].what}, whose plan is gone; want the folder as it was, or start anew "
                 f"with --fresh, which spends again"
             )
-        return Ledger(path, data=data)
-    kept.close()
-    for file in path.parent.glob(f"{path.name}*"):
-        file.unlink()
-    return Ledger(path, made, data=data, plan=event)
+        if entries:
+            return Ledger(path, data=data)
+        for file in path.parent.glob(f"{path.name}*"):
+            file.unlink()
+    return Ledger(path, (_generous(plan, event), plan.delta), data=data, plan=event)
 
 
 def _generous(plan: PrivatePlan, event: Event) -> float:

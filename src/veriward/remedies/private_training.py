@@ -71,7 +71,7 @@ def train(
     """Train the subject's recipe with differential privacy and write the new subject, its record and its claims.
 
     epsilon, delta: what all of it may cost. `options` are keys of [recipe.private] (sampling, rows, batch_size, epochs,
-    learning_rate, clip, noise_multiplier, group) and overrule it. seed: of the first weights; batches and noise take none.
+    learning_rate, clip, mechanism, noise_multiplier, group) and overrule it. seed: of the first weights; noise takes none.
     account: the ledger of all that is done with these data, begun with the epsilon `budget` where there is none; without it
     the training keeps a ledger of its own. fix: replace layers that mix rows. search: settings to choose among, e.g.
     "learning_rate=0.01,0.1;clip=1,automatic", by a way of `private_search`. audit: also audit the trainer under these terms.
